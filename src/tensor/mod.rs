@@ -1,0 +1,384 @@
+//! Operands: data types, devices, strided views, and their validation.
+//!
+//! Whatever the caller passed becomes a [`Job`]: pointers known to be aligned and free of
+//! forbidden overlap, and dimensions collapsed as far as the strides of all operands allow. The
+//! backends see nothing else.
+
+mod layout;
+mod overlap;
+
+use std::ffi::c_void;
+
+use crate::op::{MAX_OPERANDS, Op, Operand, Role};
+use crate::status::{Result, fail};
+pub use layout::{Layout, Strided};
+
+/// The most dimensions a tensor may have.
+pub const MAX_DIMS: usize = 8;
+
+/// The element types. The numbers are the C ABI's `MISH_DTYPE_*`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Dtype {
+    /// IEEE 754 binary16.
+    F16 = 1,
+    /// bfloat16: the upper half of a binary32.
+    BF16 = 2,
+    /// IEEE 754 binary32.
+    F32 = 3,
+    /// IEEE 754 binary64.
+    F64 = 4,
+}
+
+impl Dtype {
+    /// Every data type, in the order of the numbers.
+    pub const ALL: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
+
+    /// Bytes per element, which is also the alignment a pointer needs.
+    pub const fn size(self) -> usize {
+        match self {
+            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::F32 => 4,
+            Dtype::F64 => 8,
+        }
+    }
+
+    /// The short name used in kernels, messages and files: `f16`, `bf16`, `f32`, `f64`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Dtype::F16 => "f16",
+            Dtype::BF16 => "bf16",
+            Dtype::F32 => "f32",
+            Dtype::F64 => "f64",
+        }
+    }
+
+    /// Decodes a `MISH_DTYPE_*` constant.
+    pub fn from_code(code: i32) -> Result<Dtype> {
+        match Dtype::ALL.into_iter().find(|&d| d as i32 == code) {
+            Some(dtype) => Ok(dtype),
+            None => fail!(
+                UnknownDtype,
+                "dtype: {code} is none of MISH_DTYPE_F16 (1), MISH_DTYPE_BF16 (2), \
+                 MISH_DTYPE_F32 (3), MISH_DTYPE_F64 (4)"
+            ),
+        }
+    }
+}
+
+/// The kinds of device. The numbers are the C ABI's `MISH_DEVICE_*`, which are DLPack's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Device {
+    /// Host memory.
+    Cpu = 1,
+    /// An NVIDIA GPU's memory, or pinned or managed memory.
+    Cuda = 2,
+}
+
+impl Device {
+    /// Decodes a `MISH_DEVICE_*` constant.
+    pub fn from_code(code: i32) -> Result<Device> {
+        match code {
+            1 => Ok(Device::Cpu),
+            2 => Ok(Device::Cuda),
+            _ => fail!(
+                UnknownDevice,
+                "device: {code} is neither MISH_DEVICE_CPU (1) nor MISH_DEVICE_CUDA (2)"
+            ),
+        }
+    }
+}
+
+/// A strided view of memory, as an interface layer hands it over.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    /// Address of the element with index zero in every dimension.
+    pub data: *mut c_void,
+    /// The element type.
+    pub dtype: Dtype,
+    /// Where the memory lies.
+    pub device: Device,
+    /// Which device of that kind.
+    pub device_id: i32,
+    /// Size of each dimension.
+    pub shape: &'a [i64],
+    /// Step in elements of each dimension; `None` is C-contiguous.
+    pub strides: Option<&'a [i64]>,
+}
+
+/// A validated call, ready for a backend.
+#[derive(Clone, Debug)]
+pub struct Job {
+    /// What to compute.
+    pub op: Op,
+    /// The element type of every operand.
+    pub dtype: Dtype,
+    /// The number of elements; never zero.
+    pub n: u64,
+    /// One address per operand, in the operation's order; NULL for a skipped output.
+    pub pointers: [*mut c_void; MAX_OPERANDS],
+    /// How the addresses step through memory.
+    pub layout: Layout,
+    /// The device ordinal that tensors named; `None` for plain calls.
+    pub device_id: Option<i32>,
+}
+
+// SAFETY: the addresses are plain data here; the backends dereference disjoint parts of them.
+unsafe impl Send for Job {}
+// SAFETY: as above.
+unsafe impl Sync for Job {}
+
+impl Job {
+    /// Validates a call on contiguous memory. `Ok(None)` means there is nothing to do.
+    pub fn contiguous(
+        op: Op,
+        dtype: Dtype,
+        pointers: &[*mut c_void],
+        n: usize,
+    ) -> Result<Option<Job>> {
+        if n == 0 {
+            return Ok(None);
+        }
+        if n.checked_mul(dtype.size())
+            .is_none_or(|b| b > isize::MAX as usize)
+        {
+            fail!(
+                TooLarge,
+                "n: {n} elements of {} bytes do not fit the address space",
+                dtype.size()
+            );
+        }
+        let job = Job {
+            op,
+            dtype,
+            n: n as u64,
+            pointers: pad(pointers),
+            layout: Layout::Contiguous,
+            device_id: None,
+        };
+        job.check_pointers()?;
+        job.check_overlap()?;
+        Ok(Some(job))
+    }
+
+    /// Validates a call on strided tensors; `None` stands for a tensor pointer that is NULL.
+    /// Returns the device with the job; a job of `None` means there is nothing to do.
+    pub fn strided(op: Op, views: &[Option<View<'_>>]) -> Result<(Device, Option<Job>)> {
+        let operands = op.operands();
+        check_present(op, |i| views[i].is_none())?;
+        let (first_name, first) = operands
+            .iter()
+            .zip(views)
+            .find_map(|(operand, view)| view.as_ref().map(|view| (operand.name, view)))
+            .expect("an operation's inputs are required");
+        for (operand, view) in operands.iter().zip(views) {
+            let Some(view) = view else { continue };
+            check_like(operand.name, view, first_name, first)?;
+        }
+        let n = layout::element_count(first_name, first.shape)?;
+        if n == 0 {
+            return Ok((first.device, None));
+        }
+        let mut pointers = [std::ptr::null_mut(); MAX_OPERANDS];
+        let mut strided = Strided::new(first.shape);
+        for (i, (operand, view)) in operands.iter().zip(views).enumerate() {
+            let Some(view) = view else { continue };
+            pointers[i] = view.data;
+            strided.set_strides(i, operand.name, view, first.dtype)?;
+        }
+        let mut job = Job {
+            op,
+            dtype: first.dtype,
+            n,
+            pointers,
+            layout: Layout::Strided(strided),
+            device_id: Some(first.device_id),
+        };
+        job.check_pointers()?;
+        job.collapse();
+        job.check_overlap()?;
+        Ok((first.device, Some(job)))
+    }
+
+    /// The operands that take part: index, description, address.
+    pub fn present(&self) -> impl Iterator<Item = (usize, Operand, *mut c_void)> + '_ {
+        self.op
+            .operands()
+            .iter()
+            .enumerate()
+            .map(|(i, &operand)| (i, operand, self.pointers[i]))
+            .filter(|(_, _, pointer)| !pointer.is_null())
+    }
+
+    /// The bytes that operand `i` touches: offset of the lowest from its pointer, and how many.
+    pub fn extent(&self, i: usize) -> (isize, usize) {
+        let size = self.dtype.size();
+        match &self.layout {
+            Layout::Contiguous => (0, self.n as usize * size),
+            Layout::Strided(strided) => {
+                let (low, high) = strided.range(i);
+                (
+                    (low as isize) * size as isize,
+                    ((high - low) as usize + 1) * size,
+                )
+            }
+        }
+    }
+
+    fn check_pointers(&self) -> Result<()> {
+        check_present(self.op, |i| self.pointers[i].is_null())?;
+        let size = self.dtype.size();
+        for (_, operand, pointer) in self.present() {
+            if !(pointer as usize).is_multiple_of(size) {
+                fail!(
+                    Misaligned,
+                    "{}: {pointer:p} is not a multiple of {size}, the size of a {} element",
+                    operand.name,
+                    self.dtype.name()
+                );
+            }
+        }
+        for (i, operand, pointer) in self.present() {
+            let (offset, bytes) = self.extent(i);
+            let low = (pointer as usize).checked_add_signed(offset);
+            if low.and_then(|low| low.checked_add(bytes)).is_none() {
+                fail!(
+                    TooLarge,
+                    "{}: {bytes} bytes at {pointer:p} reach past the end of the address space",
+                    operand.name
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// An output may be exactly one of the inputs; no other memory may be shared with an output.
+    fn check_overlap(&self) -> Result<()> {
+        for (o, output, _) in self.present().filter(|(_, operand, _)| operand.is_output()) {
+            if overlap::within(self, o) {
+                fail!(
+                    SelfOverlap,
+                    "{}: two elements of this output share memory",
+                    output.name
+                );
+            }
+            for (i, other, _) in self.present() {
+                // Each pair of outputs once; inputs against every output.
+                if i == o || (other.is_output() && i > o) {
+                    continue;
+                }
+                let in_place = !other.is_output() && self.is_same_view(o, i);
+                if !in_place && overlap::between(self, o, i) {
+                    fail!(
+                        Overlap,
+                        "{}: shares memory with {}; an output may only be exactly one of the \
+                         inputs (same address and strides), each output a different one",
+                        output.name,
+                        other.name
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether two operands have the same address for every index.
+    fn is_same_view(&self, a: usize, b: usize) -> bool {
+        let same_steps = match &self.layout {
+            Layout::Contiguous => true,
+            Layout::Strided(strided) => {
+                strided.strides[a][..strided.ndim] == strided.strides[b][..strided.ndim]
+            }
+        };
+        self.pointers[a] == self.pointers[b] && same_steps
+    }
+
+    /// Brings the dimensions into the form that is fastest to check and to walk.
+    fn collapse(&mut self) {
+        let Layout::Strided(mut strided) = self.layout.clone() else {
+            return;
+        };
+        let is_present = self.pointers.map(|pointer| !pointer.is_null());
+        let operands = self.op.operands();
+        let lead = (0..operands.len())
+            .find(|&i| operands[i].is_output() && is_present[i])
+            .expect("a job has an output");
+        let moved = strided.normalise(lead);
+        let size = self.dtype.size() as isize;
+        for (pointer, moved) in self.pointers.iter_mut().zip(moved) {
+            if !pointer.is_null() {
+                *pointer = pointer.wrapping_byte_offset(moved as isize * size);
+            }
+        }
+        strided.merge(is_present);
+        self.layout = if strided.is_contiguous(is_present) {
+            Layout::Contiguous
+        } else {
+            Layout::Strided(strided)
+        };
+    }
+}
+
+/// Every required operand must be there, and at least one output.
+fn check_present(op: Op, is_null: impl Fn(usize) -> bool) -> Result<()> {
+    let operands = op.operands();
+    for (i, operand) in operands.iter().enumerate() {
+        if operand.role != Role::OptionalOutput && is_null(i) {
+            fail!(NullPointer, "{}: is NULL", operand.name);
+        }
+    }
+    let mut outputs = operands
+        .iter()
+        .enumerate()
+        .filter(|(_, operand)| operand.is_output());
+    if outputs.all(|(i, _)| is_null(i)) {
+        let names: Vec<_> = operands
+            .iter()
+            .filter(|o| o.is_output())
+            .map(|o| o.name)
+            .collect();
+        fail!(
+            NullPointer,
+            "{}: all are NULL; at least one output is needed",
+            names.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn check_like(name: &str, view: &View<'_>, first_name: &str, first: &View<'_>) -> Result<()> {
+    if view.dtype != first.dtype {
+        fail!(
+            DtypeMismatch,
+            "{name}: is {}, but {first_name} is {}",
+            view.dtype.name(),
+            first.dtype.name()
+        );
+    }
+    if view.shape != first.shape {
+        fail!(
+            ShapeMismatch,
+            "{name}: has shape {:?}, but {first_name} has {:?}",
+            view.shape,
+            first.shape
+        );
+    }
+    if (view.device, view.device_id) != (first.device, first.device_id) {
+        fail!(
+            DeviceMismatch,
+            "{name}: is on {:?} device {}, but {first_name} is on {:?} device {}",
+            view.device,
+            view.device_id,
+            first.device,
+            first.device_id
+        );
+    }
+    Ok(())
+}
+
+fn pad(pointers: &[*mut c_void]) -> [*mut c_void; MAX_OPERANDS] {
+    let mut padded = [std::ptr::null_mut(); MAX_OPERANDS];
+    padded[..pointers.len()].copy_from_slice(pointers);
+    padded
+}

@@ -1,0 +1,171 @@
+"""Arrays of any library, as the C ABI sees them."""
+
+import ctypes
+import sys
+
+from . import _abi, _cuda
+from ._errors import MishError
+
+# MISH_DTYPE_* and size by the interfaces' type string; bfloat16 has none of its own.
+_DTYPES = {
+    "<f2": (_abi.MISH_DTYPE_F16, 2),
+    "<f4": (_abi.MISH_DTYPE_F32, 4),
+    "<f8": (_abi.MISH_DTYPE_F64, 8),
+}
+_BFLOAT16 = (_abi.MISH_DTYPE_BF16, 2)
+# DLPack's type code and bits by MISH_DTYPE_*.
+_DLPACK = {
+    _abi.MISH_DTYPE_F16: (2, 16),
+    _abi.MISH_DTYPE_BF16: (4, 16),
+    _abi.MISH_DTYPE_F32: (2, 32),
+    _abi.MISH_DTYPE_F64: (2, 64),
+}
+
+
+class Operand:
+    """Pointer, element type, shape and strides of an array; the array must outlive it."""
+
+    __slots__ = (
+        "device",
+        "dtype",
+        "exported_stream",
+        "is_contiguous",
+        "is_read_only",
+        "keep",
+        "name",
+        "pointer",
+        "shape",
+        "size",
+        "strides",
+    )
+
+    def __init__(self, array, name):
+        self.name = name
+        interface = getattr(array, "__cuda_array_interface__", None)
+        if interface is not None:
+            self.device = _abi.MISH_DEVICE_CUDA
+        else:
+            self.device = _abi.MISH_DEVICE_CPU
+            array, interface = _host_interface(array, name)
+        self.keep = array
+        if interface.get("mask") is not None:
+            raise TypeError(f"{name}: masked arrays are not supported")
+        self.dtype, item = _dtype(array, interface["typestr"], name)
+        self.shape = tuple(interface["shape"])
+        self.exported_stream = interface.get("stream")
+        data = interface.get("data")
+        if data is None:
+            raise TypeError(f"{name}: the array interface has no data pointer")
+        self.pointer, self.is_read_only = data
+        self.pointer = self.pointer or None
+        size = 1
+        for length in self.shape:
+            size *= length
+        self.size = size
+        strides = interface.get("strides")
+        self.is_contiguous = strides is None or _is_contiguous(self.shape, strides, item)
+        self.strides = None
+        if not self.is_contiguous:
+            self.strides = tuple(_in_elements(stride, item, name) for stride in strides)
+
+    def is_like(self, other):
+        """Whether one contiguous call serves both."""
+        return (
+            self.is_contiguous
+            and other.is_contiguous
+            and self.dtype == other.dtype
+            and self.device == other.device
+            and self.shape == other.shape
+        )
+
+    def tensor(self):
+        """The operand as a C struct, which keeps its shape and strides alive."""
+        ndim = len(self.shape)
+        extents = ctypes.c_int64 * ndim
+        code, bits = _DLPACK[self.dtype]
+        ordinal = 0
+        if self.device == _abi.MISH_DEVICE_CUDA and self.pointer:
+            ordinal = _cuda.ordinal(self.pointer)
+        return _abi.mish_tensor(
+            data=self.pointer,
+            device_type=self.device,
+            device_id=ordinal,
+            ndim=ndim,
+            dtype=_abi.mish_dltype(code, bits, 1),
+            shape=extents(*self.shape),
+            strides=None if self.strides is None else extents(*self.strides),
+            byte_offset=0,
+        )
+
+
+def _host_interface(array, name):
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(array, numpy.generic):
+        # A scalar's interface points to memory that is gone at once.
+        array = numpy.asarray(array)
+        array.flags.writeable = False
+    if numpy is not None and isinstance(array, numpy.ma.MaskedArray):
+        raise TypeError(f"{name}: masked arrays are not supported")
+    interface = getattr(array, "__array_interface__", None)
+    if interface is None:
+        raise TypeError(
+            f"{name}: expected a NumPy array, or an object with __array_interface__ or "
+            f"__cuda_array_interface__; got {type(array).__name__}"
+        )
+    return array, interface
+
+
+def _dtype(array, typestr, name):
+    known = _DTYPES.get(typestr)
+    if known is not None:
+        return known
+    dtype = getattr(array, "dtype", None)
+    words = getattr(dtype, "name", None) or str(dtype)
+    if words.rpartition(".")[2] == "bfloat16" and typestr[1:] in ("V2", "f2"):
+        return _BFLOAT16
+    raise MishError(
+        _abi.MISH_STATUS_UNSUPPORTED_DTYPE,
+        f"{name}: the element type is {words if dtype is not None else typestr} ({typestr}); "
+        "float16, bfloat16, float32 and float64 in the machine's byte order are supported",
+    )
+
+
+def _is_contiguous(shape, strides, item):
+    expected = item
+    for length, stride in zip(reversed(shape), reversed(strides)):
+        if length == 0:
+            return True
+        if length != 1 and stride != expected:
+            return False
+        expected *= length
+    return True
+
+
+def _in_elements(stride, item, name):
+    steps, rest = divmod(stride, item)
+    if rest:
+        raise MishError(
+            _abi.MISH_STATUS_MISALIGNED,
+            f"{name}: a stride of {stride} bytes is not a multiple of the element size {item}",
+        )
+    return steps
+
+
+def empty_like(array, name):
+    """A new array of the same shape, element type and device as an input."""
+    if getattr(array, "__cuda_array_interface__", None) is None:
+        array, _ = _host_interface(array, name)
+        import numpy
+
+        if isinstance(array, numpy.ndarray):
+            return numpy.empty_like(array, subok=False)
+        return numpy.empty_like(numpy.asarray(array))
+    # The class may be a subclass defined by a user; the library is further up.
+    for base in type(array).__mro__:
+        module = sys.modules.get(base.__module__.partition(".")[0])
+        make = getattr(module, "empty_like", None)
+        if make is not None:
+            return make(array)
+    raise TypeError(
+        f"out: required, because {type(array).__module__} has no empty_like to make it with"
+    )

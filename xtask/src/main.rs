@@ -1,2 +1,55 @@
-//! The project's tasks: `cargo xtask <task>`.
-fn main() {}
+//! The project's tasks: `cargo xtask <task>`. Each task is a module; this file only dispatches.
+
+mod build;
+mod c_suite;
+mod command;
+mod demo;
+mod examples;
+mod outcome;
+mod paths;
+mod python;
+mod test;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+const USAGE: &str = "\
+cargo xtask <task>
+
+  build      install the pinned kernel compiler if none is found, build the release library
+  demo       build, run every example, then Mish beside its peers on the ancestor's workload
+             [--no-peers] [--json FILE] [--repeats N]
+  test       everything that can be tested on this machine, with a summary
+             [--no-torch] leaves out what needs PyTorch, [NAME...] runs only these steps
+  bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
+";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let mut arguments = std::env::args().skip(1);
+    let task = arguments.next().unwrap_or_default();
+    let rest: Vec<String> = arguments.collect();
+    match task.as_str() {
+        "build" => build::library().map(|library| println!("built {}", library.display()))?,
+        "demo" => demo::run(&rest)?,
+        "test" => return test::run(&rest),
+        "bindings" => command::cargo()
+            .args(["run", "--quiet", "--package", "xtask-bindings", "--"])
+            .args(&rest)
+            .check()?,
+        "" | "help" | "--help" | "-h" => print!("{USAGE}"),
+        other => bail!("unknown task {other}\n\n{USAGE}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}

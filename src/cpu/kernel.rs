@@ -81,21 +81,21 @@ fn lanes(len: usize) -> usize {
 }
 
 #[inline(always)]
-unsafe fn forward<T: Stored>(pointers: Pointers, n: usize) {
+unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
     let mut y = x;
     blocks::<T>(pointers, n, |[px, py, ..], len| unsafe {
         read::<T>(px, len, &mut x);
         let padded = lanes(len);
         for (y, &x) in y[..padded].iter_mut().zip(&x[..padded]) {
-            *y = math::forward(x);
+            *y = math::forward::<_, HW>(x);
         }
         write::<T>(&y, py, len);
     });
 }
 
 #[inline(always)]
-unsafe fn backward<T: Stored>(pointers: Pointers, n: usize) {
+unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
     let (mut gy, mut gx) = (x, x);
     blocks::<T>(pointers, n, |[pgy, px, pgx, ..], len| unsafe {
@@ -103,14 +103,14 @@ unsafe fn backward<T: Stored>(pointers: Pointers, n: usize) {
         read::<T>(px, len, &mut x);
         let padded = lanes(len);
         for i in 0..padded {
-            gx[i] = math::backward(gy[i], x[i]);
+            gx[i] = math::backward::<_, HW>(gy[i], x[i]);
         }
         write::<T>(&gx, pgx, len);
     });
 }
 
 #[inline(always)]
-unsafe fn double_backward<T: Stored>(pointers: Pointers, n: usize) {
+unsafe fn double_backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
     let (mut ggx, mut gy, mut ggy, mut gx) = (x, x, x, x);
     blocks::<T>(pointers, n, |[pggx, pgy, px, pggy, pgx], len| unsafe {
@@ -119,12 +119,15 @@ unsafe fn double_backward<T: Stored>(pointers: Pointers, n: usize) {
         read::<T>(px, len, &mut x);
         let padded = lanes(len);
         for i in 0..padded {
-            (ggy[i], gx[i]) = math::double_backward(ggx[i], gy[i], x[i]);
+            (ggy[i], gx[i]) = math::double_backward::<_, HW>(ggx[i], gy[i], x[i]);
         }
         write::<T>(&ggy, pggy, len);
         write::<T>(&gx, pgx, len);
     });
 }
+
+/// Whether the target's baseline has a fused multiply-add, so that nothing is emulated.
+const BASELINE_HAS_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
 /// Compiles the loops with extra instruction sets and picks one of them.
 macro_rules! instruction_sets {
@@ -134,11 +137,11 @@ macro_rules! instruction_sets {
             mod $set {
                 use super::{Pointers, Stored};
                 #[target_feature(enable = $features)]
-                pub unsafe fn forward<T: Stored>(p: Pointers, n: usize) { unsafe { super::forward::<T>(p, n) } }
+                pub unsafe fn forward<T: Stored>(p: Pointers, n: usize) { unsafe { super::forward::<T, true>(p, n) } }
                 #[target_feature(enable = $features)]
-                pub unsafe fn backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::backward::<T>(p, n) } }
+                pub unsafe fn backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::backward::<T, true>(p, n) } }
                 #[target_feature(enable = $features)]
-                pub unsafe fn double_backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::double_backward::<T>(p, n) } }
+                pub unsafe fn double_backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::double_backward::<T, true>(p, n) } }
             }
         )*
     };
@@ -169,8 +172,8 @@ fn select_for<T: Stored>(op: Op, simd: Simd) -> Kernel {
         (Simd::Avx2, Op::Backward) => avx2::backward::<T>,
         #[cfg(target_arch = "x86_64")]
         (Simd::Avx2, Op::DoubleBackward) => avx2::double_backward::<T>,
-        (_, Op::Forward) => forward::<T>,
-        (_, Op::Backward) => backward::<T>,
-        (_, Op::DoubleBackward) => double_backward::<T>,
+        (_, Op::Forward) => forward::<T, BASELINE_HAS_FMA>,
+        (_, Op::Backward) => backward::<T, BASELINE_HAS_FMA>,
+        (_, Op::DoubleBackward) => double_backward::<T, BASELINE_HAS_FMA>,
     }
 }

@@ -17,6 +17,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Mutex;
 
 use libloading::{Library, Symbol};
+use miniz_oxide::deflate;
 use policy::{Cache, Policy, policy};
 
 /// Architectures with machine code of their own.
@@ -72,6 +73,7 @@ fn compile_kernels() {
     });
 
     let mut report = String::new();
+    let mut table = String::from("&[\n");
     let mut results = results.into_inner().expect("no panics");
     results.sort_by_key(|(target, _)| (target.ptx, target.sm));
     for (target, result) in results {
@@ -83,26 +85,30 @@ fn compile_kernels() {
             let path = out.join(name);
             fs::write(&path, bytes).unwrap_or_else(|e| fail(&format!("{}: {e}", path.display())));
         };
+        let image = match target.ptx {
+            true => &compiled.ptx,
+            false => &compiled.image,
+        };
+        // Images are most of the library's size, and inflating one takes a few milliseconds of
+        // its first use.
+        write(&format!("{target}.z"), &deflate::compress_to_vec(image, 9));
+        let (sm, is_ptx, size) = (target.sm, target.ptx, image.len());
+        writeln!(table, "    image!({sm}, {is_ptx}, {size}, \"{target}.z\"),")
+            .expect("into a string");
         if !target.ptx {
-            write(&format!("sm_{}.cubin", target.sm), &compiled.image);
+            write(&format!("{target}.cubin"), image);
             writeln!(report, "== {target}\n{}", compiled.log.trim()).expect("into a string");
         }
         write(&format!("{target}.ptx"), &compiled.ptx);
-        write(&format!("{target}.policy.cuh"), header(target.sm).as_bytes());
+        write(
+            &format!("{target}.policy.cuh"),
+            header(target.sm).as_bytes(),
+        );
     }
-    fs::write(out.join("ptxas.txt"), report).unwrap_or_else(|e| fail(&format!("ptxas.txt: {e}")));
-    fs::write(out.join("images.rs"), image_table())
-        .unwrap_or_else(|e| fail(&format!("images.rs: {e}")));
-}
-
-/// The Rust source that embeds the images.
-fn image_table() -> String {
-    let mut table = String::from("&[\n");
-    for sm in CUBINS {
-        writeln!(table, "    cubin!({sm}, \"sm_{sm}.cubin\"),").expect("into a string");
+    table.push_str("]\n");
+    for (name, text) in [("ptxas.txt", report), ("images.rs", table)] {
+        fs::write(out.join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
-    writeln!(table, "    ptx!({PTX}, \"compute_{PTX}.ptx\"),\n]").expect("into a string");
-    table
 }
 
 /// The tuning of one architecture as the C++ header `policy.cuh`.
@@ -296,7 +302,11 @@ impl Nvrtc {
             let text: Symbol<unsafe extern "C" fn(c_int) -> *const c_char> =
                 self.get("nvrtcGetErrorString")?;
             let text = text(result);
-            let text = if text == null() { c"unknown" } else { CStr::from_ptr(text) };
+            let text = if text == null() {
+                c"unknown"
+            } else {
+                CStr::from_ptr(text)
+            };
             Err(format!("{} ({result})", text.to_string_lossy()))
         }
     }

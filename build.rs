@@ -13,7 +13,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::exit;
-use std::ptr::{null, null_mut};
+use std::ptr::null_mut;
 use std::sync::Mutex;
 
 use libloading::{Library, Symbol};
@@ -302,7 +302,7 @@ impl Nvrtc {
             let text: Symbol<unsafe extern "C" fn(c_int) -> *const c_char> =
                 self.get("nvrtcGetErrorString")?;
             let text = text(result);
-            let text = if text == null() {
+            let text = if text.is_null() {
                 c"unknown"
             } else {
                 CStr::from_ptr(text)

@@ -351,10 +351,13 @@ pub(super) const NOT_CAPTURING: u32 =
 /// `CU_MODULE_LAZY_LOADING`.
 pub(super) const LAZY_LOADING: u32 = sys::CUmoduleLoadingMode::CU_MODULE_LAZY_LOADING as u32;
 
+/// The type of `cuPointerGetAttributes`.
+pub(super) type PointerQuery =
+    unsafe extern "C" fn(c_uint, *const c_uint, *const *mut c_void, u64) -> Code;
+
 /// `cuPointerGetAttributes` of a libcuda that something else in this process has loaded, if any.
 /// Never loads it.
-pub(super) fn loaded_pointer_query()
--> Option<unsafe extern "C" fn(c_uint, *const c_uint, *const *mut c_void, u64) -> Code> {
+pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
     use libloading::os::unix::{Library, RTLD_LAZY};
     use std::sync::atomic::{AtomicPtr, AtomicU64};
     static QUERY: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
@@ -382,7 +385,7 @@ pub(super) fn loaded_pointer_query()
         QUERY.store(address, Ordering::Relaxed);
     }
     // SAFETY: the symbol's signature.
-    Some(unsafe { std::mem::transmute(address) })
+    Some(unsafe { std::mem::transmute::<*mut c_void, PointerQuery>(address) })
 }
 
 /// How many shared objects were ever loaded into this process.

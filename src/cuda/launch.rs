@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::mem::offset_of;
 
-use super::context::{Kernel, Kernels};
+use super::context::Kernels;
 use super::driver::{Code, Driver, Stream};
 use super::policy::Policy;
 use crate::op::MAX_OPERANDS;
@@ -264,5 +264,188 @@ fn divisor(size: u64, bits: u32) -> Dim {
         size,
         magic: magic as u64,
         shift: u64::from(log2 - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::policy::{Policy, policy};
+    use crate::op::Op;
+    use crate::tensor::{Device, Dtype, View};
+
+    /// An H200's.
+    const SIZE: Size = Size {
+        multiprocessors: 132,
+        threads: 132 * 2048,
+    };
+
+    fn address(a: u64) -> *mut c_void {
+        a as usize as *mut c_void
+    }
+
+    fn divide(dim: Dim, x: u64, bits: u32) -> u64 {
+        let product = u128::from(x) * u128::from(dim.magic);
+        (product >> (bits + 1)) as u64 >> dim.shift
+    }
+
+    #[test]
+    fn division_is_exact() {
+        for bits in [31, 63] {
+            let limit = (1_u64 << bits) - 1;
+            let mut sizes: Vec<u64> = (2..300).collect();
+            for power in 1..bits {
+                let power = 1_u64 << power;
+                sizes.extend(
+                    [power - 1, power, power + 1]
+                        .into_iter()
+                        .filter(|&s| s >= 2),
+                );
+            }
+            sizes.extend([limit, limit - 1, limit / 3, 1_000_003, 99_999_989]);
+            for size in sizes {
+                let dim = divisor(size, bits);
+                assert!(bits == 63 || dim.magic <= u64::from(u32::MAX));
+                let mut numbers = vec![0, 1, limit, limit - 1, limit / 2, limit / 7];
+                for quotient in [1, 2, 3, limit / size / 2, limit / size] {
+                    let quotient = quotient.min(limit / size);
+                    if quotient == 0 {
+                        continue;
+                    }
+                    let multiple = quotient * size;
+                    numbers.extend([multiple - 1, multiple]);
+                    numbers.extend((multiple < limit).then_some(multiple + 1));
+                }
+                for x in numbers {
+                    assert_eq!(divide(dim, x, bits), x / size, "{x} / {size}, {bits} bits");
+                }
+            }
+        }
+    }
+
+    fn forward(dtype: Dtype, n: usize, x: u64, y: u64) -> Job {
+        Job::contiguous(Op::Forward, dtype, &[address(x), address(y)], n)
+            .expect("valid")
+            .expect("not empty")
+    }
+
+    #[test]
+    fn every_element_is_in_exactly_one_part() {
+        for sm in [60, 90, 120] {
+            for dtype in Dtype::ALL {
+                let policy = policy(sm, "forward", dtype.size() as u32);
+                let per_vector = u64::from(policy.vector_bytes) / dtype.size() as u64;
+                for n in (1..200).chain([4097, 1 << 20, (1 << 33) + 5]) {
+                    for offset in 0..per_vector {
+                        let at = 0x7f00_0000_0000 + offset * dtype.size() as u64;
+                        let job = forward(dtype, n, at, at);
+                        let (span, grid) = contiguous(&job, &policy, SIZE).expect("aligned alike");
+                        let head = u64::from(span.head);
+                        let tail = span.n - head - span.vectors * per_vector;
+                        assert!(head < per_vector || head == span.n);
+                        assert!(tail < per_vector);
+                        let vector_bytes = u64::from(policy.vector_bytes);
+                        let body = at + head * dtype.size() as u64;
+                        assert!(span.vectors == 0 || body.is_multiple_of(vector_bytes));
+                        let tile = u64::from(grid.threads) * u64::from(span.per_thread);
+                        let edges = u64::from(head + tail > 0);
+                        assert_eq!(grid.blocks, span.vectors.div_ceil(tile) + edges);
+                        assert!(head + tail <= u64::from(grid.threads));
+                        assert!(grid.threads <= policy.threads && grid.blocks <= MAX_BLOCKS);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_small_tensor_uses_every_multiprocessor() {
+        let policy = policy(90, "forward", 4);
+        let job = forward(Dtype::F32, 132 * 64 * 4, 0x1000, 0x1000);
+        let (span, grid) = contiguous(&job, &policy, SIZE).expect("aligned");
+        assert_eq!((span.per_thread, grid.threads, grid.blocks), (1, 64, 132));
+        let job = forward(Dtype::F32, 1 << 28, 0x1000, 0x1000);
+        let (span, grid) = contiguous(&job, &policy, SIZE).expect("aligned");
+        assert_eq!(
+            (span.per_thread, grid.threads),
+            (policy.vectors, policy.threads)
+        );
+    }
+
+    #[test]
+    fn different_misalignments_take_the_strided_kernel() {
+        let policy = policy(90, "forward", 2);
+        let job = forward(Dtype::F16, 1000, 0x1_0002, 0x2_0004);
+        assert_eq!(contiguous(&job, &policy, SIZE), None);
+        let (params, grid) = strided(&job, &policy, SIZE);
+        assert_eq!((params.ndim, params.count, params.flags), (1, 1000, NARROW));
+        assert_eq!((params.strides[0][0], params.strides[1][0]), (2, 2));
+        assert!(grid.blocks * u64::from(grid.threads * policy.strided_units) >= 1000);
+    }
+
+    fn strided_job(shape: &[i64], x: &[i64], y: &[i64], dtype: Dtype) -> Job {
+        let view = |data, strides| {
+            Some(View {
+                data: address(data),
+                dtype,
+                device: Device::Cuda,
+                device_id: 0,
+                shape,
+                strides: Some(strides),
+            })
+        };
+        let views = [view(0x1_0000_0000, x), view(0x9_0000_0000, y)];
+        Job::strided(Op::Forward, &views)
+            .expect("valid")
+            .1
+            .expect("not empty")
+    }
+
+    fn plan(job: &Job, policy: &Policy) -> StridedParams {
+        strided(job, policy, SIZE).0
+    }
+
+    #[test]
+    fn rows_of_whole_vectors_are_counted_in_vectors() {
+        let policy = policy(90, "forward", 2);
+        let rows = plan(
+            &strided_job(&[10, 64], &[128, 1], &[64, 1], Dtype::F16),
+            &policy,
+        );
+        assert_eq!(
+            (rows.count, rows.ndim, rows.flags),
+            (80, 2, NARROW | VECTOR)
+        );
+        assert_eq!((rows.strides[0][0], rows.strides[0][1]), (256, 16));
+        // One vector a row: the row is no dimension any more.
+        let single = plan(
+            &strided_job(&[10, 8], &[16, 1], &[8, 1], Dtype::F16),
+            &policy,
+        );
+        assert_eq!((single.count, single.ndim), (10, 1));
+        assert_eq!((single.strides[0][0], single.strides[1][0]), (32, 16));
+        // Rows that start off a vector, or are not whole ones.
+        for (shape, step) in [([10, 64], 65), ([10, 63], 64)] {
+            let job = strided_job(&shape, &[step, 1], &[64, 1], Dtype::F16);
+            assert_eq!(plan(&job, &policy).flags, NARROW, "{shape:?} {step}");
+        }
+        // A broadcast operand.
+        let job = strided_job(&[10, 64], &[1, 0], &[64, 1], Dtype::F16);
+        assert_eq!(plan(&job, &policy).flags, NARROW);
+    }
+
+    #[test]
+    fn large_tensors_use_wide_indices() {
+        let policy = policy(90, "forward", 4);
+        let far = plan(
+            &strided_job(&[2, 5], &[1 << 30, 1], &[5, 1], Dtype::F32),
+            &policy,
+        );
+        assert_eq!(far.flags & NARROW, 0);
+        let many = plan(
+            &strided_job(&[1 << 17, 1 << 16], &[0, 2], &[1 << 16, 1], Dtype::F32),
+            &policy,
+        );
+        assert_eq!((many.flags & NARROW, many.count), (0, 1 << 33));
     }
 }

@@ -60,6 +60,18 @@ const BASE: Policy = Policy {
 
 /// The first rule that matches counts, so newer architectures and special cases come first.
 const RULES: &[Rule] = &[
+    // The widest kernel of all: more than one element at a time spills.
+    Rule {
+        sm: 100,
+        op: "double_backward",
+        element_bytes: 8,
+        policy: Policy {
+            vectors: 1,
+            vector_bytes: 32,
+            strided_units: 1,
+            ..BASE
+        },
+    },
     // 256-bit accesses: one is as many bytes as two of 128 bits.
     Rule {
         sm: 100,

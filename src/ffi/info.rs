@@ -80,9 +80,56 @@ pub extern "C" fn mish_build_info() -> *const c_char {
             env!("CARGO_PKG_VERSION"),
             Simd::active().name(),
             crate::cpu::num_threads(),
-            "null",
+            cuda(),
         );
         CString::new(text).unwrap_or_default()
     })
     .as_ptr()
+}
+
+/// The CUDA part: `null` if this build has none.
+#[cfg(not(feature = "cuda"))]
+fn cuda() -> String {
+    "null".into()
+}
+
+/// The CUDA part: the embedded images, the driver's CUDA version or why there is none, and the
+/// devices.
+#[cfg(feature = "cuda")]
+fn cuda() -> String {
+    fn list(items: impl Iterator<Item = String>) -> String {
+        format!("[{}]", items.collect::<Vec<_>>().join(", "))
+    }
+    let quote = |text: Option<&str>| text.map_or_else(|| "null".into(), quoted);
+    let info = crate::cuda::info();
+    let devices = list(info.devices.iter().map(|device| {
+        let (major, minor) = device.compute_capability;
+        format!(
+            r#"{{"ordinal": {}, "name": {}, "compute_capability": "{major}.{minor}", "image": {}}}"#,
+            device.ordinal,
+            quoted(&device.name),
+            quote(device.image.as_deref()),
+        )
+    }));
+    format!(
+        r#"{{"images": {}, "driver": {}, "error": {}, "devices": {devices}}}"#,
+        list(info.images.iter().map(|image| quoted(image))),
+        quote(info.driver.as_deref().ok()),
+        quote(info.driver.as_ref().err().map(crate::Error::message)),
+    )
+}
+
+/// A JSON string.
+#[cfg(feature = "cuda")]
+fn quoted(text: &str) -> String {
+    let mut json = String::from('"');
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => json.extend(['\\', c]),
+            c if c.is_control() => json.push(' '),
+            c => json.push(c),
+        }
+    }
+    json.push('"');
+    json
 }

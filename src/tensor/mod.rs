@@ -121,6 +121,7 @@ pub struct Job {
     /// How the addresses step through memory.
     pub layout: Layout,
     /// The device ordinal that tensors named; `None` for plain calls.
+    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub device_id: Option<i32>,
 }
 

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
-use crate::{build, c_suite, examples, paths};
+use crate::{build, c_suite, examples, paths, toolchain};
 
 /// What steps need and only the first of them prepares.
 struct Context {
@@ -159,6 +159,7 @@ fn bindings(library: &Path) -> Outcome {
 
 fn rust() -> Vec<(String, Outcome)> {
     vec![
+        ("kernels' machine code".into(), machine_code()),
         (
             "cargo test".into(),
             Outcome::count(cargo().args(["test", "--workspace", "--release"])),
@@ -174,6 +175,23 @@ fn rust() -> Vec<(String, Outcome)> {
             ])),
         ),
     ]
+}
+
+/// The tests that look at the kernels with the disassembler, which cargo alone leaves out.
+fn machine_code() -> Outcome {
+    if let Err(error) = toolchain::ensure_disassembler() {
+        return Outcome::NotRun(format!("{error:#}"));
+    }
+    Outcome::count(cargo().args([
+        "test",
+        "--package",
+        "libmish",
+        "--release",
+        "--lib",
+        "--",
+        "--ignored",
+        "machine_code",
+    ]))
 }
 
 /// `-rs` names every skipped test and its reason, for the summary.

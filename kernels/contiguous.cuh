@@ -1,0 +1,106 @@
+// The loop over contiguous operands whose addresses are equal modulo the vector size.
+#ifndef MISH_CONTIGUOUS_CUH
+#define MISH_CONTIGUOUS_CUH
+
+#include "element.cuh"
+#include "operation.cuh"
+
+// How n elements divide into a scalar head, vectors and a scalar tail. The host computes it;
+// `Span` in src/cuda/launch.rs mirrors it.
+struct Span {
+    mish_u64 n;
+    // Whole vectors, from element `head` on.
+    mish_u64 vectors;
+    // Elements before the first aligned vector.
+    mish_u32 head;
+    // Vectors per thread: the policy's number, or 1 to spread a small tensor over the device.
+    mish_u32 per_thread;
+};
+static_assert(sizeof(Span) == 24, "mirrored by the host");
+
+// Computes and stores one vector per output at byte offset `offset`.
+template <class O, class E, int BYTES, Cache STORE>
+MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out, mish_u64 offset) {
+    typedef Vector<E, BYTES> V;
+    typedef typename E::Value Value;
+    Value arguments[O::INPUTS][V::ELEMENTS], results[O::OUTPUTS][V::ELEMENTS];
+#pragma unroll
+    for (int k = 0; k < O::INPUTS; ++k) V::unpack(loaded[k], arguments[k]);
+#pragma unroll
+    for (int i = 0; i < V::ELEMENTS; ++i) {
+        Value element[O::INPUTS], result[O::OUTPUTS];
+#pragma unroll
+        for (int k = 0; k < O::INPUTS; ++k) element[k] = arguments[k][i];
+        O::apply(element, result);
+#pragma unroll
+        for (int k = 0; k < O::OUTPUTS; ++k) results[k][i] = result[k];
+    }
+#pragma unroll
+    for (int k = 0; k < O::OUTPUTS; ++k) {
+        Words<V::WORDS> packed;
+        V::pack(results[k], packed);
+        if (!O::OPTIONAL_OUTPUTS || out[k])
+            store_vector<STORE>((char *)out[k] + offset, packed);
+    }
+}
+
+// A block does one tile of blockDim.x * per_thread vectors; the block after the last tile does
+// head and tail. Pointers are deliberately not __restrict__: an output may be one of the inputs,
+// and every thread loads all of its vectors before it stores the first.
+template <class O, class E, class P>
+MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span &span) {
+    typedef Vector<E, P::VECTOR_BYTES> V;
+    typedef typename E::Value Value;
+    typedef typename E::Bits Bits;
+    const mish_u64 first = mish_u64(blockIdx.x) * (blockDim.x * span.per_thread);
+
+    if (first >= span.vectors) {
+        mish_u64 i = threadIdx.x;
+        if (i >= span.head) i += span.vectors * V::ELEMENTS;
+        if (i >= span.n) return;
+        Value arguments[O::INPUTS], results[O::OUTPUTS];
+#pragma unroll
+        for (int k = 0; k < O::INPUTS; ++k) {
+            Bits bits;
+            load_scalar((const char *)in[k] + i * sizeof(Bits), bits);
+            arguments[k] = E::value(bits);
+        }
+        O::apply(arguments, results);
+#pragma unroll
+        for (int k = 0; k < O::OUTPUTS; ++k)
+            if (!O::OPTIONAL_OUTPUTS || out[k])
+                store_scalar((char *)out[k] + i * sizeof(Bits), E::bits(results[k]));
+        return;
+    }
+
+    const mish_u64 head_bytes = span.head * sizeof(Bits);
+    const mish_u64 mine = (first + threadIdx.x) * P::VECTOR_BYTES + head_bytes;
+    const mish_u32 step = blockDim.x * P::VECTOR_BYTES;
+
+    if (span.per_thread == P::VECTORS
+        && first + mish_u64(blockDim.x) * P::VECTORS <= span.vectors) {
+        Words<V::WORDS> loaded[P::VECTORS][O::INPUTS];
+#pragma unroll
+        for (int j = 0; j < P::VECTORS; ++j)
+#pragma unroll
+            for (int k = 0; k < O::INPUTS; ++k)
+                load_vector<P::LOAD>((const char *)in[k] + mine + j * step, loaded[j][k]);
+#pragma unroll
+        for (int j = 0; j < P::VECTORS; ++j)
+            one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded[j], out, mine + j * step);
+        return;
+    }
+
+    // The last, partial tile, and small tensors.
+#pragma unroll 1
+    for (mish_u32 j = 0; j < span.per_thread; ++j) {
+        if (first + mish_u64(j) * blockDim.x + threadIdx.x >= span.vectors) return;
+        Words<V::WORDS> loaded[O::INPUTS];
+#pragma unroll
+        for (int k = 0; k < O::INPUTS; ++k)
+            load_vector<P::LOAD>((const char *)in[k] + mine + j * step, loaded[k]);
+        one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded, out, mine + j * step);
+    }
+}
+
+#endif

@@ -1,0 +1,140 @@
+//! How each kernel is tuned, as data.
+//!
+//! The build script compiles the kernels with these numbers and the launcher sizes grids with
+//! them, so both read this one table. It depends on nothing, because the build script includes it.
+
+/// What a memory access tells the caches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cache {
+    /// Nothing.
+    Default,
+    /// Evict first.
+    #[allow(dead_code)]
+    Stream,
+    /// Loads: keep no copy in the first-level cache (sm_70 and newer).
+    #[allow(dead_code)]
+    NoL1,
+}
+
+/// The numbers a kernel is compiled with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Threads per block; small tensors use fewer.
+    pub threads: u32,
+    /// Vectors per thread and operand that are loaded before the first is used.
+    pub vectors: u32,
+    /// Bytes per vector access: 16, or 32 from sm_100 on.
+    pub vector_bytes: u32,
+    /// Hint of the loads.
+    pub load: Cache,
+    /// Hint of the stores.
+    pub store: Cache,
+    /// Elements per thread and operand of the strided kernels.
+    pub strided_units: u32,
+}
+
+/// A policy and the kernels it applies to.
+struct Rule {
+    /// From this architecture on.
+    sm: u32,
+    /// Operation, by name; empty means any.
+    op: &'static str,
+    /// Bytes per element; 0 means any.
+    element_bytes: u32,
+    policy: Policy,
+}
+
+const BASE: Policy = Policy {
+    // Eight blocks fill a multiprocessor of 2048 threads; the tail of a wave stays fine-grained.
+    threads: 256,
+    // With 2048 resident threads 32 bytes each are 64 KiB in flight per multiprocessor, above
+    // the 20-40 KiB that bandwidth times latency asks for on every architecture so far.
+    vectors: 2,
+    // The widest access before sm_100.
+    vector_bytes: 16,
+    load: Cache::Default,
+    store: Cache::Default,
+    // Scalar accesses need more of them in flight; more than four cost occupancy.
+    strided_units: 4,
+};
+
+/// The first rule that matches counts, so newer architectures and special cases come first.
+const RULES: &[Rule] = &[
+    // The widest kernel of all: more than one element at a time spills.
+    Rule {
+        sm: 100,
+        op: "double_backward",
+        element_bytes: 8,
+        policy: Policy {
+            vectors: 1,
+            vector_bytes: 32,
+            strided_units: 1,
+            ..BASE
+        },
+    },
+    // 256-bit accesses: one is as many bytes as two of 128 bits.
+    Rule {
+        sm: 100,
+        op: "forward",
+        element_bytes: 0,
+        policy: Policy {
+            vectors: 2,
+            vector_bytes: 32,
+            ..BASE
+        },
+    },
+    // Several operands are loaded at once, so one vector of each is enough in flight.
+    Rule {
+        sm: 100,
+        op: "",
+        element_bytes: 0,
+        policy: Policy {
+            vectors: 1,
+            vector_bytes: 32,
+            ..BASE
+        },
+    },
+    // One operand to load, and few registers needed per vector: four in flight.
+    Rule {
+        sm: 60,
+        op: "forward",
+        element_bytes: 4,
+        policy: Policy { vectors: 4, ..BASE },
+    },
+    Rule {
+        sm: 60,
+        op: "forward",
+        element_bytes: 8,
+        policy: Policy { vectors: 4, ..BASE },
+    },
+    // Three operands are loaded at once: one vector of each keeps the registers low.
+    Rule {
+        sm: 60,
+        op: "double_backward",
+        element_bytes: 0,
+        policy: Policy {
+            vectors: 1,
+            strided_units: 2,
+            ..BASE
+        },
+    },
+    Rule {
+        sm: 60,
+        op: "",
+        element_bytes: 0,
+        policy: BASE,
+    },
+];
+
+/// The policy of a kernel in the image for architecture `sm`.
+pub fn policy(sm: u32, op: &str, element_bytes: u32) -> Policy {
+    RULES
+        .iter()
+        .find(|rule| {
+            sm >= rule.sm
+                && (rule.op.is_empty() || rule.op == op)
+                && (rule.element_bytes == 0 || rule.element_bytes == element_bytes)
+        })
+        .expect("the last rule matches every architecture there is an image for")
+        .policy
+}

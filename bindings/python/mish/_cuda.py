@@ -47,14 +47,16 @@ def ordinal(pointer):
 
 def stream(given, operands):
     """The handle to run on, after making it wait for the streams that the operands export."""
-    # Arrays without elements have nothing to wait for.
     exporting = [found for found in operands if found.exported_stream is not None]
+    if given is None and not exporting:
+        return None
     exported = {_handle(found.exported_stream): found.pointer for found in exporting}
     if given is not None:
         handle = _handle(given)
     else:
         handle = next(iter(exported), None)
     for other, pointer in exported.items():
+        # Arrays without memory have nothing to wait for.
         if pointer and _normal(other) != _normal(handle):
             _wait(handle, other, pointer)
     return handle

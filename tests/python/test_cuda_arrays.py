@@ -123,6 +123,8 @@ def test_stream_handles():
 
     handles = [_cuda.stream(given, []) for given in (Cupy(), Torch(), Numba(), Protocol(), 68)]
     assert handles == [64, 65, 66, 67, 68]
+    plain = (ctypes.c_void_p(64), ctypes.c_void_p(), np.uint64(65))
+    assert [_cuda.stream(given, []) for given in plain] == [64, None, 65]
     assert _cuda.stream(0, []) is None and _cuda.stream(None, []) is None
     assert _cuda.stream(1, []) == 1
 

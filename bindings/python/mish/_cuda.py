@@ -1,6 +1,7 @@
 """Streams, and the little of the CUDA driver that arrays from several streams need."""
 
 import ctypes
+import operator
 
 
 _POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9
@@ -63,8 +64,10 @@ def stream(given, operands):
 
 
 def _handle(given):
-    if isinstance(given, int):
-        return given or None
+    if isinstance(given, ctypes.c_void_p):
+        return given.value
+    if hasattr(given, "__index__"):
+        return operator.index(given) or None
     protocol = getattr(given, "__cuda_stream__", None)
     if protocol is not None:
         _, handle = protocol() if callable(protocol) else protocol

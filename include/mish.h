@@ -154,6 +154,8 @@ typedef int32_t mish_status;
 #define MISH_STATUS_STRIDE_OVERFLOW 26
 /** Two elements of an output share memory. */
 #define MISH_STATUS_SELF_OVERLAP 27
+/** The output may not be written. Reported by bindings whose arrays know it; mish_tensor does not. */
+#define MISH_STATUS_READ_ONLY 28
 /** The operands are on different devices. */
 #define MISH_STATUS_DEVICE_MISMATCH 40
 /** A host pointer was passed where device memory is expected. */

@@ -86,6 +86,9 @@ statuses! {
     StrideOverflow = 26, "MISH_STATUS_STRIDE_OVERFLOW";
     /// Two elements of an output share memory.
     SelfOverlap = 27, "MISH_STATUS_SELF_OVERLAP";
+    /// The output may not be written. Reported by bindings whose arrays know it; `mish_tensor` does
+    /// not.
+    ReadOnly = 28, "MISH_STATUS_READ_ONLY";
     // 40-59: where memory lies.
     /// The operands are on different devices.
     DeviceMismatch = 40, "MISH_STATUS_DEVICE_MISMATCH";

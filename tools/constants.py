@@ -86,6 +86,7 @@ def rust():
     for name, kind, note, value in constants():
         lines.append(f"/// {note[0].upper() + note[1:]}.")
         if isinstance(value, list):
+            lines.append("#[rustfmt::skip]")
             lines.append(f"pub const {name}: [{kind}; {len(value)}] = [")
             lines += [f"    {v}," for v in value]
             lines.append("];")

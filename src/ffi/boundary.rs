@@ -54,6 +54,8 @@ pub extern "C" fn mish_last_error() -> *const c_char {
 
 /// The name of a status, such as `"MISH_STATUS_NULL_POINTER"`, or `"MISH_STATUS_UNKNOWN"` for a
 /// number that is none. Never NULL; the string is static.
+///
+/// `status`: what a call returned.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_status_name(status: mish_status) -> *const c_char {
     match Status::from_code(status) {

@@ -4,6 +4,7 @@
 //! outcome into a status and this thread's last error. Their documentation becomes
 //! `include/mish.h`.
 #![allow(non_camel_case_types)]
+#![deny(improper_ctypes_definitions)]
 
 mod boundary;
 mod info;
@@ -20,6 +21,9 @@ pub use tensor::{
     mish_dltype, mish_tensor, mish_tensor_backward, mish_tensor_double_backward,
     mish_tensor_forward,
 };
+
+/// The ABI's number: grows when a function, constant or struct changes meaning or goes away.
+pub const MISH_ABI_VERSION: u32 = 1;
 
 /// The outcome of a call: `MISH_STATUS_OK` (0) or one of the other `MISH_STATUS_*` constants.
 pub type mish_status = i32;

@@ -5,6 +5,7 @@ mod c_suite;
 mod command;
 mod demo;
 mod examples;
+mod julia;
 mod outcome;
 mod paths;
 mod python;

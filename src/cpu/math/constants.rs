@@ -9,12 +9,20 @@ pub const LN2_HIGH_F32: f32 = 6.931472e-1;
 /// Ln 2 less the above.
 pub const LN2_LOW_F32: f32 = -1.9046542e-9;
 /// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-28.19 in e^r.
-pub const EXP_TAIL_F32: [f32; 5] = [1.3946504e-3, 8.369188e-3, 4.166626e-2, 1.6666515e-1, 5.0e-1];
+#[rustfmt::skip]
+pub const EXP_TAIL_F32: [f32; 5] = [
+    1.3946504e-3,
+    8.369188e-3,
+    4.166626e-2,
+    1.6666515e-1,
+    5.0e-1,
+];
 /// Ln 2, rounded.
 pub const LN2_HIGH_F64: f64 = 0.6931471805599453;
 /// Ln 2 less the above.
 pub const LN2_LOW_F64: f64 = 2.3190468138462996e-17;
 /// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-57.94 in e^r.
+#[rustfmt::skip]
 pub const EXP_TAIL_F64: [f64; 10] = [
     2.51125147400622e-8,
     2.763157271097388e-7,

@@ -1,0 +1,6 @@
+"""The tests are of the package beside them, whatever is installed."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))

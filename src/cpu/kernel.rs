@@ -64,33 +64,38 @@ unsafe fn write<T: Stored>(block: &Block<T>, to: *mut c_void, len: usize) {
     }
 }
 
-/// Calls `body(pointers, len)` for each block.
-#[inline(always)]
-fn blocks<T>(pointers: Pointers, n: usize, mut body: impl FnMut([*mut c_void; 5], usize)) {
-    let mut start = 0;
-    while start < n {
-        let len = BLOCK.min(n - start);
-        body(pointers.offset_by(start * size_of::<T>()).0, len);
-        start += len;
-    }
+/// Walks `n` elements in blocks; `$pointers` are the operands' addresses of a block and `$len` its
+/// length. A macro, because a closure would be compiled without the caller's instruction set.
+macro_rules! for_each_block {
+    ($type:ty, $all:ident, $n:ident, |$pointers:pat, $len:ident| $body:block) => {
+        let mut start = 0;
+        while start < $n {
+            let $len = BLOCK.min($n - start);
+            let $pointers = $all.offset_by(start * size_of::<$type>()).0;
+            $body
+            start += $len;
+        }
+    };
 }
 
+/// How many elements to compute for `len`: whole vectors.
 #[inline(always)]
-fn lanes(len: usize) -> usize {
-    len.next_multiple_of(LANES)
+fn padded(len: usize) -> usize {
+    len.next_multiple_of(LANES).min(BLOCK)
 }
 
 #[inline(always)]
 unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
     let mut y = x;
-    blocks::<T>(pointers, n, |[px, py, ..], len| unsafe {
-        read::<T>(px, len, &mut x);
-        let padded = lanes(len);
-        for (y, &x) in y[..padded].iter_mut().zip(&x[..padded]) {
-            *y = math::forward::<_, HW>(x);
+    for_each_block!(T, pointers, n, |[px, py, ..], len| {
+        // SAFETY: the caller vouches for the operands.
+        unsafe { read::<T>(px, len, &mut x) };
+        for i in 0..padded(len) {
+            y[i] = math::forward::<_, HW>(x[i]);
         }
-        write::<T>(&y, py, len);
+        // SAFETY: as above.
+        unsafe { write::<T>(&y, py, len) };
     });
 }
 
@@ -98,14 +103,17 @@ unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
 unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
     let (mut gy, mut gx) = (x, x);
-    blocks::<T>(pointers, n, |[pgy, px, pgx, ..], len| unsafe {
-        read::<T>(pgy, len, &mut gy);
-        read::<T>(px, len, &mut x);
-        let padded = lanes(len);
-        for i in 0..padded {
+    for_each_block!(T, pointers, n, |[pgy, px, pgx, ..], len| {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            read::<T>(pgy, len, &mut gy);
+            read::<T>(px, len, &mut x);
+        }
+        for i in 0..padded(len) {
             gx[i] = math::backward::<_, HW>(gy[i], x[i]);
         }
-        write::<T>(&gx, pgx, len);
+        // SAFETY: as above.
+        unsafe { write::<T>(&gx, pgx, len) };
     });
 }
 
@@ -113,16 +121,21 @@ unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
 unsafe fn double_backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
     let (mut ggx, mut gy, mut ggy, mut gx) = (x, x, x, x);
-    blocks::<T>(pointers, n, |[pggx, pgy, px, pggy, pgx], len| unsafe {
-        read::<T>(pggx, len, &mut ggx);
-        read::<T>(pgy, len, &mut gy);
-        read::<T>(px, len, &mut x);
-        let padded = lanes(len);
-        for i in 0..padded {
+    for_each_block!(T, pointers, n, |[pggx, pgy, px, pggy, pgx], len| {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            read::<T>(pggx, len, &mut ggx);
+            read::<T>(pgy, len, &mut gy);
+            read::<T>(px, len, &mut x);
+        }
+        for i in 0..padded(len) {
             (ggy[i], gx[i]) = math::double_backward::<_, HW>(ggx[i], gy[i], x[i]);
         }
-        write::<T>(&ggy, pggy, len);
-        write::<T>(&gx, pgx, len);
+        // SAFETY: as above.
+        unsafe {
+            write::<T>(&ggy, pggy, len);
+            write::<T>(&gx, pgx, len);
+        }
     });
 }
 

@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::{c_suite, julia, paths};
 
 /// The most units in the last place by which a printed value may miss the reference.
-const TOLERANCE: u32 = 16;
+const TOLERANCE: u32 = 2;
 
 /// Compiles, runs and checks each.
 pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {

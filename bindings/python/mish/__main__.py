@@ -38,24 +38,26 @@ def main():
 
 def _report_cuda(cuda):
     """Prints what is known about CUDA; returns the number of GPUs."""
+    if cuda is None:
+        print("CUDA: this build of the library has none")
+        return 0
+    print(f"CUDA: embedded kernels for {', '.join(cuda['images'])}")
+    if cuda["driver"]:
+        print(f"      driver for CUDA {cuda['driver']}")
+    for gpu in cuda["devices"]:
+        kernel = gpu["image"] or "no kernel"
+        print(
+            f"      GPU {gpu['ordinal']}: {gpu['name']}, compute capability "
+            f"{gpu['compute_capability']}, runs {kernel}"
+        )
     try:
         count = device_count("cuda")
     except MishError as error:
-        print(f"CUDA: {error}")
-        count = 0
-    else:
-        print(f"CUDA: {count} device{'' if count == 1 else 's'}")
-    for key, value in (cuda or {}).items():
-        if isinstance(value, list):
-            value = ", ".join(_words(item) for item in value) or "none"
-        print(f"  {key}: {_words(value)}")
+        print(f"      {error}")
+        return 0
+    if count == 0:
+        print("      no device")
     return count
-
-
-def _words(value):
-    if isinstance(value, dict):
-        return " ".join(str(part) for part in value.values())
-    return str(value)
 
 
 def _check(where, memory, n):

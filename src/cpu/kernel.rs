@@ -5,14 +5,10 @@ use std::ffi::c_void;
 use half::{bf16, f16};
 
 use super::element::Stored;
-use super::math;
+use super::math::{BLOCK, Method};
 use super::simd::Simd;
 use crate::op::{MAX_OPERANDS, Op};
 use crate::tensor::Dtype;
-
-/// Elements per block. A block's inputs are copied to the stack before any output is written,
-/// which makes exact in-place calls safe and lets the compiler vectorise without alias checks.
-pub(super) const BLOCK: usize = 128;
 
 /// Lanes that a partial block is rounded up to, so that a tail runs the vector code too.
 const LANES: usize = 16;
@@ -43,8 +39,10 @@ impl Pointers {
 /// Computes `n` elements at these addresses.
 pub(super) type Kernel = unsafe fn(Pointers, usize);
 
-/// A run of up to [`BLOCK`] elements in computing precision.
-type Block<T> = [<T as Stored>::Compute; BLOCK];
+/// A run of up to [`BLOCK`] elements in computing precision. A block's inputs are copied to the
+/// stack before any output is written, which makes exact in-place calls safe and lets the compiler
+/// vectorise without alias checks.
+type Block<T> = [<<T as Stored>::Method as Method>::Number; BLOCK];
 
 /// Reads `len` elements; the lanes beyond keep what they had.
 #[inline(always)]
@@ -87,12 +85,15 @@ fn padded(len: usize) -> usize {
 #[inline(always)]
 unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
+    let mut at = <T::Method as Method>::Prepared::default();
     let mut y = x;
     for_each_block!(T, pointers, n, |[px, py, ..], len| {
         // SAFETY: the caller vouches for the operands.
         unsafe { read::<T>(px, len, &mut x) };
-        for i in 0..padded(len) {
-            y[i] = math::forward::<_, HW>(x[i]);
+        let lanes = padded(len);
+        T::Method::prepare_forward::<HW>(&mut at, &x, lanes);
+        for i in 0..lanes {
+            y[i] = T::Method::forward::<HW>(&at, i, x[i]);
         }
         // SAFETY: as above.
         unsafe { write::<T>(&y, py, len) };
@@ -102,6 +103,7 @@ unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
 #[inline(always)]
 unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
+    let mut at = <T::Method as Method>::Prepared::default();
     let (mut gy, mut gx) = (x, x);
     for_each_block!(T, pointers, n, |[pgy, px, pgx, ..], len| {
         // SAFETY: the caller vouches for the operands.
@@ -109,8 +111,10 @@ unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
             read::<T>(pgy, len, &mut gy);
             read::<T>(px, len, &mut x);
         }
-        for i in 0..padded(len) {
-            gx[i] = math::backward::<_, HW>(gy[i], x[i]);
+        let lanes = padded(len);
+        T::Method::prepare_backward::<HW>(&mut at, &x, lanes);
+        for i in 0..lanes {
+            gx[i] = T::Method::backward::<HW>(&at, i, gy[i], x[i]);
         }
         // SAFETY: as above.
         unsafe { write::<T>(&gx, pgx, len) };
@@ -120,6 +124,7 @@ unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
 #[inline(always)]
 unsafe fn double_backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
+    let mut at = <T::Method as Method>::Prepared::default();
     let (mut ggx, mut gy, mut ggy, mut gx) = (x, x, x, x);
     for_each_block!(T, pointers, n, |[pggx, pgy, px, pggy, pgx], len| {
         // SAFETY: the caller vouches for the operands.
@@ -128,8 +133,10 @@ unsafe fn double_backward<T: Stored, const HW: bool>(pointers: Pointers, n: usiz
             read::<T>(pgy, len, &mut gy);
             read::<T>(px, len, &mut x);
         }
-        for i in 0..padded(len) {
-            (ggy[i], gx[i]) = math::double_backward::<_, HW>(ggx[i], gy[i], x[i]);
+        let lanes = padded(len);
+        T::Method::prepare_double_backward::<HW>(&mut at, &x, lanes);
+        for i in 0..lanes {
+            (ggy[i], gx[i]) = T::Method::double_backward::<HW>(&at, i, ggx[i], gy[i], x[i]);
         }
         // SAFETY: as above.
         unsafe {

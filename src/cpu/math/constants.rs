@@ -2,28 +2,35 @@
 // The very numbers of the generator, the same as in the CUDA file.
 #![allow(clippy::approx_constant)]
 
-/// Log2(e).
-pub const LOG2_E: f64 = 1.4426950408889634;
-/// Ln 2, rounded.
+/// ln 2, rounded.
 pub const LN2_HIGH_F32: f32 = 6.931472e-1;
-/// Ln 2 less the above.
+/// ln 2 less the above.
 pub const LN2_LOW_F32: f32 = -1.9046542e-9;
-/// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-28.19 in e^r.
-#[rustfmt::skip]
-pub const EXP_TAIL_F32: [f32; 5] = [
-    1.3946504e-3,
-    8.369188e-3,
-    4.166626e-2,
-    1.6666515e-1,
-    5.0e-1,
-];
-/// Ln 2, rounded.
+/// ln 2, rounded.
 pub const LN2_HIGH_F64: f64 = 0.6931471805599453;
-/// Ln 2 less the above.
+/// ln 2 less the above.
 pub const LN2_LOW_F64: f64 = 2.3190468138462996e-17;
+/// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-23.27 in e^r.
+#[rustfmt::skip]
+pub const EXP_TAIL_PLAIN_F32: [f32; 4] = [
+    8.369188e-3,
+    4.190102e-2,
+    1.6666515e-1,
+    4.9999118e-1,
+];
+/// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-34.22 in e^r.
+#[rustfmt::skip]
+pub const EXP_TAIL_PLAIN_F64: [f64; 6] = [
+    0.0001990971485802947,
+    0.001394650424079097,
+    0.008333280402358574,
+    0.0416662623274035,
+    0.1666666679044504,
+    0.5000000081049932,
+];
 /// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-57.94 in e^r.
 #[rustfmt::skip]
-pub const EXP_TAIL_F64: [f64; 10] = [
+pub const EXP_TAIL_PAIRED: [f64; 10] = [
     2.51125147400622e-8,
     2.763157271097388e-7,
     2.755723335804189e-6,

@@ -2,9 +2,10 @@
 
     python tools/constants.py [--check]
 
-Writes src/cpu/math/constants.rs and kernels/constants.cuh; needs mpmath. The exponential's tail
-(e^r - 1 - r)/r^2 on |r| <= ln 2/2 is fitted by least squares at Chebyshev nodes with the weight
-r^2, the factor it is used with; the error that the fit leaves in e^r is printed beside it.
+Writes src/cpu/math/constants.rs and kernels/constants.cuh; needs mpmath. On |r| <= ln 2/2, e^r
+(or, where its low bits are carried along, (e^r - 1 - r)/r^2) is fitted by least squares at
+Chebyshev nodes, weighted so that the relative error of e^r is even; the error that the fit leaves
+is written beside it.
 """
 
 import pathlib
@@ -19,25 +20,31 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 REACH = mp.log(2) / 2 * mp.mpf("1.0005")
 
 
+def exp(r):
+    return mp.e**r
+
+
 def tail(r):
     if abs(r) < mp.mpf(10) ** -12:
         return mp.mpf(1) / 2 + r / 6 + r * r / 24
     return (mp.expm1(r) - r) / r**2
 
 
-def fit(degree, nodes=120):
-    """Coefficients, lowest first, and the largest error in e^r."""
+def fit(function, weight, degree, nodes=120):
+    """Coefficients, lowest first, and the largest weighted error."""
     rows = mp.matrix(nodes, degree + 1)
     values = mp.matrix(nodes, 1)
     for i in range(nodes):
         r = REACH * mp.cos(mp.pi * (2 * i + 1) / (2 * nodes))
         for j in range(degree + 1):
-            rows[i, j] = r**2 * (r / REACH) ** j
-        values[i] = r**2 * tail(r)
+            rows[i, j] = weight(r) * (r / REACH) ** j
+        values[i] = weight(r) * function(r)
     solution = mp.lu_solve(rows, values)
     coefficients = [solution[j] / REACH**j for j in range(degree + 1)]
     grid = [REACH * (2 * mp.mpf(i) / 1000 - 1) for i in range(1001)]
-    error = max(abs(r**2 * (tail(r) - mp.polyval(coefficients[::-1], r))) for r in grid)
+    error = max(
+        abs(weight(r) * (function(r) - mp.polyval(coefficients[::-1], r))) for r in grid
+    )
     return coefficients, error
 
 
@@ -69,13 +76,24 @@ def logarithm(name, single):
     yield f"LN2_LOW_{name}", kind, "ln 2 less the above", text(low, single)
 
 
+def whole(name, single, degree):
+    """e^r, for arithmetic with bits to spare."""
+    coefficients, error = fit(exp, lambda r: exp(-r), degree)
+    power = mp.nstr(mp.log(error, 2), 4)
+    return polynomial(name, single, coefficients, f"e^r, highest power first, to 2^{power}")
+
+
 def exponential(name, single, degree):
-    kind = "f32" if single else "f64"
-    coefficients, error = fit(degree)
+    """The part of e^r that needs rounding in one number only; r^2 is what it is used with."""
+    coefficients, error = fit(tail, lambda r: r**2, degree)
     power = mp.nstr(mp.log(error, 2), 4)
     note = f"(e^r - 1 - r)/r^2, highest power first; leaves an error of 2^{power} in e^r"
+    return polynomial(name, single, coefficients, note)
+
+
+def polynomial(name, single, coefficients, note):
     values = [text(nearest(c, single), single) for c in reversed(coefficients)]
-    yield name, kind, note, values
+    yield name, "f32" if single else "f64", note, values
 
 
 def rust():
@@ -89,8 +107,8 @@ def rust():
     items = [
         *logarithm("F32", True),
         *logarithm("F64", False),
-        *exponential("EXP_TAIL_PLAIN_F32", True, 3),
-        *exponential("EXP_TAIL_PLAIN_F64", False, 5),
+        *whole("EXP_F32", True, 5),
+        *whole("EXP_F64", False, 6),
         *exponential("EXP_TAIL_PAIRED", False, 9),
     ]
     for name, kind, note, value in items:

@@ -10,23 +10,26 @@ pub const LN2_LOW_F32: f32 = -1.9046542e-9;
 pub const LN2_HIGH_F64: f64 = 0.6931471805599453;
 /// ln 2 less the above.
 pub const LN2_LOW_F64: f64 = 2.3190468138462996e-17;
-/// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-23.27 in e^r.
+/// e^r, highest power first, to 2^-23.63.
 #[rustfmt::skip]
-pub const EXP_TAIL_PLAIN_F32: [f32; 4] = [
-    8.369188e-3,
-    4.190102e-2,
-    1.6666515e-1,
-    4.9999118e-1,
+pub const EXP_F32: [f32; 6] = [
+    8.291675e-3,
+    4.1915275e-2,
+    1.6667666e-1,
+    4.9998897e-1,
+    9.9999964e-1,
+    1.0000001e0,
 ];
-/// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-34.22 in e^r.
+/// e^r, highest power first, to 2^-28.97.
 #[rustfmt::skip]
-pub const EXP_TAIL_PLAIN_F64: [f64; 6] = [
-    0.0001990971485802947,
-    0.001394650424079097,
-    0.008333280402358574,
-    0.0416662623274035,
-    0.1666666679044504,
-    0.5000000081049932,
+pub const EXP_F64: [f64; 7] = [
+    0.0013829361224233611,
+    0.008374812701078696,
+    0.04166836141002994,
+    0.166664203447108,
+    0.4999999146757269,
+    1.0000000362329386,
+    1.0000000005943799,
 ];
 /// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-57.94 in e^r.
 #[rustfmt::skip]

@@ -34,8 +34,7 @@ fn exp<const HW: bool, F: Real>(x: F) -> F {
     let k_biased = multiply_add::<HW, F>(x, F::LOG2_E, F::MAGIC);
     let k = k_biased - F::MAGIC;
     let r = F::reduce::<HW>(x, k);
-    let p = F::ONE + multiply_add::<HW, F>(r * r, F::exp_tail::<HW>(r), r);
-    p * F::exp2_biased(k_biased)
+    F::exp_reduced::<HW>(r) * F::exp2_biased(k_biased)
 }
 
 impl<F: Real> Method for Plain<F> {

@@ -43,8 +43,8 @@ pub trait Real:
     fn unfused(self, b: Self, c: Self) -> Self;
     /// x − k·ln 2.
     fn reduce<const HW: bool>(x: Self, k: Self) -> Self;
-    /// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2, as exactly as [`super::Plain`] needs it.
-    fn exp_tail<const HW: bool>(r: Self) -> Self;
+    /// eʳ for |r| ≤ ln 2/2, as exactly as [`super::Plain`] needs it.
+    fn exp_reduced<const HW: bool>(r: Self) -> Self;
     /// 2ᵏ for an integer k given as k + [`Real::MAGIC`], where that is a normal number.
     fn exp2_biased(k: Self) -> Self;
 
@@ -108,8 +108,8 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn exp_tail<const HW: bool>(r: f32) -> f32 {
-        polynomial::<HW, _, _>(constants::EXP_TAIL_PLAIN_F32, r)
+    fn exp_reduced<const HW: bool>(r: f32) -> f32 {
+        polynomial::<HW, _, _>(constants::EXP_F32, r)
     }
 
     #[inline(always)]
@@ -149,8 +149,8 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn exp_tail<const HW: bool>(r: f64) -> f64 {
-        polynomial::<HW, _, _>(constants::EXP_TAIL_PLAIN_F64, r)
+    fn exp_reduced<const HW: bool>(r: f64) -> f64 {
+        polynomial::<HW, _, _>(constants::EXP_F64, r)
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 //   mish'  = e w (z + 1 + 4 x z w)
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
-// `Exact` is the algorithm of src/cpu/math, line by line: whatever loses bits is carried as an
+// `Exact` is the algorithm of src/cpu/math/paired.rs, line by line: whatever loses bits is carried as an
 // unevaluated sum of two numbers (a, a_low), and the power of two in e is kept apart and applied
 // last. `Brief` is the same formulas in plain float, for 16-bit types: its error, a few units of
 // float's last place, is far below what rounding to 16 bits adds.
@@ -18,7 +18,7 @@
 
 template <typename F> struct Limits;
 
-// The thresholds of src/cpu/math/real.rs.
+// The thresholds: for double those of src/cpu/math/paired.rs, which says what they are.
 template <> struct Limits<float> {
     static MISH_DEVICE float magic() { return 12582912.0f; }
     static MISH_DEVICE float log2_e() { return float(MISH_LOG2_E); }

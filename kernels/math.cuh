@@ -171,8 +171,9 @@ template <typename F> struct Exact {
         return v + mish_fma(g, q_low, v_low);
     }
 
-    // grad * first * 2^k without intermediate overflow or a second rounding that matters.
-    MISH_DEVICE F times_first(F grad, F first) const {
+    // grad * first * 2^k without intermediate overflow or a second rounding that matters; `k_rest`
+    // at least 2 exp2_min.
+    MISH_DEVICE F times_first(F grad, F first, F k_rest) const {
         F rest = mish_at_most(k_rest, F(0));
         F near = mish_at_least(rest, L::exp2_min());
         return grad * (first * scale) * mish_exp2(near) * mish_exp2(rest - near);
@@ -222,14 +223,16 @@ template <typename F> struct Exact {
     static MISH_DEVICE F backward(F grad_y, F x) {
         F clamped = mish_at_most(mish_at_least(x, L::backward_min()), L::first_max());
         const Exact c(clamped, false);
-        return c.times_first(grad_y, c.first(clamped));
+        return c.times_first(grad_y, c.first(clamped), c.k_rest);
     }
 
     static MISH_DEVICE void double_backward(F grad_grad_x, F grad_y, F x, F &grad_grad_y,
                                             F &grad_x) {
         F clamped = mish_at_most(mish_at_least(x, L::second_min()), L::second_max());
         const Exact c(clamped, true);
-        grad_grad_y = c.times_first(grad_grad_x, c.first(clamped));
+        // Further down mish' is zero beside any gradient.
+        F first_rest = mish_at_least(c.k_rest, F(2) * L::exp2_min());
+        grad_grad_y = c.times_first(grad_grad_x, c.first(clamped), first_rest);
         // mish'' ~ e^x on the left and e^-2x on the right.
         F rest = mish_at_most(c.k_rest, F(-2) * c.k_rest);
         F a_exponent, b_exponent;
@@ -261,7 +264,7 @@ struct Brief {
         w = mish_reciprocal(mish_fma(z, z, 1.0f));
     }
 
-    MISH_DEVICE float times_first(float grad, float x) const {
+    MISH_DEVICE float times_first(float grad, float x, float k_rest) const {
         float m = mish_fma(4.0f * x, z * w, z) + 1.0f;
         float rest = mish_at_most(k_rest, 0.0f);
         float near = mish_at_least(rest, L::exp2_min());
@@ -276,14 +279,16 @@ struct Brief {
 
     static MISH_DEVICE float backward(float grad_y, float x) {
         float clamped = mish_at_most(mish_at_least(x, L::backward_min()), L::first_max());
-        return Brief(clamped).times_first(grad_y, clamped);
+        const Brief c(clamped);
+        return c.times_first(grad_y, clamped, c.k_rest);
     }
 
     static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
                                             float &grad_grad_y, float &grad_x) {
         float clamped = mish_at_most(mish_at_least(x, L::second_min()), L::second_max());
         const Brief c(clamped);
-        grad_grad_y = c.times_first(grad_grad_x, clamped);
+        float first_rest = mish_at_least(c.k_rest, 2.0f * L::exp2_min());
+        grad_grad_y = c.times_first(grad_grad_x, clamped, first_rest);
         float v = mish_fma(clamped + clamped, c.w, 1.0f - clamped);
         float n = mish_fma(c.e + c.e, v, 2.0f + clamped);
         float second = 4.0f * (n * c.w) * (c.e * c.w);

@@ -6,6 +6,7 @@ mod command;
 mod demo;
 mod examples;
 mod julia;
+mod kernel_math;
 mod outcome;
 mod paths;
 mod python;

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
-use crate::{build, c_suite, examples, paths, toolchain};
+use crate::{build, c_suite, examples, kernel_math, paths, toolchain};
 
 /// What steps need and only the first of them prepares.
 struct Context {
@@ -31,6 +31,9 @@ const STEPS: &[(&str, Step)] = &[
     }),
     ("rust", |_| rust()),
     ("c", |context| c_suite::all(&context.library)),
+    ("kernel math", |_| {
+        one("kernel mathematics on the host", kernel_math::run())
+    }),
     ("python", |context| {
         one("pytest: core", python(&context.python, &context.library))
     }),

@@ -199,7 +199,9 @@ fn times_first(grad: f64, first: f64, k_biased: f64, limited: f64) -> f64 {
     // Where k was limited from above, mish′ is 1 and the limited k is the right one.
     let rest = (k_biased - limited).at_most(0.0);
     let near = rest.at_least(EXP2_MIN);
-    grad * (first * f64::exp2_biased(limited)) * exp2(near) * exp2(rest - near)
+    // Past twice `EXP2_MIN` the product is zero beside any gradient.
+    let far = (rest - near).at_least(EXP2_MIN);
+    grad * (first * f64::exp2_biased(limited)) * exp2(near) * exp2(far)
 }
 
 /// `grad_y · mish′(x)`: the last step.
@@ -396,5 +398,36 @@ impl Method for Paired {
     ) -> (f64, f64) {
         let (exponential, denominator) = (at.exponential.get(i), at.denominator.get(i));
         double_backward(grad_grad_x, grad_y, x, exponential, denominator)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both outputs for one element.
+    fn first_derivatives(grad: f64, x: f64) -> (f64, f64) {
+        let block = [x; BLOCK];
+        let mut prepared = Prepared::default();
+        Paired::prepare_backward::<true>(&mut prepared, &block, 1);
+        let expected = Paired::backward::<true>(&prepared, 0, grad, x);
+        Paired::prepare_double_backward::<true>(&mut prepared, &block, 1);
+        let (first, _) = Paired::double_backward::<true>(&prepared, 0, grad, 1.0, x);
+        (first, expected)
+    }
+
+    /// On the wider range of x of `double_backward` the powers of two must not wrap around.
+    #[test]
+    fn both_first_derivatives_agree() {
+        for step in -26_000..4_000 {
+            let x = f64::from(step) * 0.1;
+            for grad in [1.0, -1.6e308, 1e-308] {
+                let (first, expected) = first_derivatives(grad, x);
+                assert!(
+                    (first - expected).abs() <= expected.abs() * 1e-15 + 1e-323,
+                    "{grad} at {x}: {first} and {expected}"
+                );
+            }
+        }
     }
 }

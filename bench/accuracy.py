@@ -271,14 +271,15 @@ def draw(results):
     colours = dict(zip(IMPLEMENTATIONS, ("#0b5fa5", "#d95f02", "#7a7a7a", "#1b9e77")))
     names = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
     titles = {"forward": "mish", "backward": "mish′", "double_backward": "mish″"}
-    floor, top = 0.1, 1e9
+    order = ("composed", "PyTorch", "JAX", "libmish")
+    floor, top = 0.1, 1e17
     for operation in OPERATIONS:
         figure, panels = plt.subplots(2, 2, figsize=(10, 6), sharey=True, layout="constrained")
         for dtype, panel in zip(DTYPES, panels.flat):
             low, high = results["header"]["bins"][dtype]
             middles = low + (np.arange(BINS) + 0.5) * (high - low) / BINS
-            # libmish last: its line lies above the others.
-            for name in reversed(IMPLEMENTATIONS):
+            # The last lies above the others.
+            for name, width in zip(order, (2.6, 1.6, 0.8, 1.8)):
                 (row,) = (
                     r
                     for r in results["rows"]
@@ -287,7 +288,6 @@ def draw(results):
                 errors = np.array([np.nan if e is None else e for e in row["profile"]])
                 lost = np.isnan(errors)
                 line = np.clip(errors, floor, top)
-                width = 1.8 if name == "libmish" else 1.0
                 panel.plot(middles, line, color=colours[name], lw=width, label=name)
                 panel.plot(
                     middles[lost], np.full(lost.sum(), top), "x", color=colours[name], ms=4

@@ -1,7 +1,8 @@
 // The kernels' mathematics, run on the host from its own source, against a reference of higher
 // precision, with the GPU's approximate instructions as wrong as they are documented to be.
 //
-//   math [--list]     --list names every 16-bit input that is not correctly rounded
+//   math [--list | --wide]     --list names every 16-bit input that is not correctly rounded;
+//                              --wide leaves the 16-bit types out
 //
 // `Brief` uses one ex2.approx and one rcp.approx, so all 5 x 3 results they may return are tried
 // on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
@@ -320,11 +321,13 @@ template <class M, class F> void special(const char *name, bool narrow) {
 
 int main(int argc, char **argv) {
     const auto start = std::chrono::steady_clock::now();
-    const bool list = argc > 1 && std::string(argv[1]) == "--list";
+    const std::string option = argc > 1 ? argv[1] : "";
+    const bool list = option == "--list", only_wide = option == "--wide";
     special<Brief, float>("16-bit", true);
     special<Exact<float>, float>("f32", false);
     special<Exact<double>, double>("f64", false);
-    for (const Narrow &type : NARROW) narrow(type, list);
+    if (!only_wide)
+        for (const Narrow &type : NARROW) narrow(type, list);
 
     std::vector<Hardware> models(3);
     models[0].reciprocal_ulps = -1, models[0].reciprocal_off = -1;

@@ -8,7 +8,8 @@
 //
 // `Exact` is the algorithm of src/cpu/math/paired.rs, line by line: whatever loses bits is carried as an
 // unevaluated sum of two numbers (a, a_low), and the power of two in e is kept apart and applied
-// last. `Brief` is the same formulas in plain float, for 16-bit types: its error, a few units of
+// last. `Wide` is src/cpu/math/plain.rs: the formulas as they stand, in double for float elements,
+// for GPUs whose double is half as fast as their float. `Brief` is the same formulas in plain float, for 16-bit types: its error, a few units of
 // float's last place, is far below what rounding to 16 bits adds.
 #ifndef MISH_MATH_CUH
 #define MISH_MATH_CUH
@@ -36,7 +37,8 @@ template <> struct Limits<float> {
     static MISH_DEVICE float second_max() { return 150.0f; }
     static MISH_DEVICE float exp_tail(float r) {
         float sum = 0.0f;
-#define MISH_TERM(c) sum = mish_fma(sum, r, c);
+        bool first = true;
+#define MISH_TERM(c) sum = first ? c : mish_fma(sum, r, c); first = false;
         MISH_EXP_TAIL_F32(MISH_TERM)
 #undef MISH_TERM
         return sum;
@@ -60,7 +62,8 @@ template <> struct Limits<double> {
     static MISH_DEVICE double second_max() { return 1120.0; }
     static MISH_DEVICE double exp_tail(double r) {
         double sum = 0.0;
-#define MISH_TERM(c) sum = mish_fma(sum, r, c);
+        bool first = true;
+#define MISH_TERM(c) sum = first ? c : mish_fma(sum, r, c); first = false;
         MISH_EXP_TAIL_F64(MISH_TERM)
 #undef MISH_TERM
         return sum;
@@ -242,13 +245,71 @@ template <typename F> struct Exact {
     }
 };
 
+// For float elements, in double, which has exponents to spare as well: no product of gradients
+// needs care, and a single rounding is left.
+struct Wide {
+    static MISH_DEVICE double exponential(float x) {
+        typedef Limits<double> L;
+        double biased = mish_fma(double(x), L::log2_e(), L::magic());
+        double r = mish_fma(biased - L::magic(), -L::ln2_high(), double(x));
+        double sum = 0.0;
+        bool first = true;
+#define MISH_TERM(c) sum = first ? c : mish_fma(sum, r, c); first = false;
+        MISH_EXP_F64(MISH_TERM)
+#undef MISH_TERM
+        return sum * f64_from_bits((bits_from_f64(biased) + 1023u) << 52);
+    }
+
+    // mish'(x)
+    static MISH_DEVICE double first(float x, double e, double z, double w) {
+        return (mish_fma(double(4.0f * x), z * w, z) + 1.0) * (e * w);
+    }
+
+    static MISH_DEVICE float forward(float x) {
+        // Not clamped from above at the end: there the quotient is 1.
+        float bounded = mish_at_least(x, -210.0f);
+        double e = exponential(mish_at_most(bounded, 25.0f));
+        double n = mish_fma(e, e, e + e);
+        return float(double(bounded) * (n * mish_reciprocal_once(n + 2.0)));
+    }
+
+    static MISH_DEVICE float backward(float grad_y, float x) {
+        float clamped = mish_at_most(mish_at_least(x, -210.0f), 25.0f);
+        double e = exponential(clamped);
+        double z = e + 1.0;
+        double w = mish_reciprocal_once(mish_fma(z, z, 1.0));
+        return float(double(grad_y) * first(clamped, e, z, w));
+    }
+
+    static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
+                                            float &grad_grad_y, float &grad_x) {
+        float clamped = mish_at_most(mish_at_least(x, -300.0f), 150.0f);
+        double e = exponential(clamped);
+        double z = e + 1.0;
+        double w = mish_reciprocal_once(mish_fma(z, z, 1.0));
+        double v = mish_fma(double(clamped + clamped), w, 1.0 - double(clamped));
+        double n = mish_fma(e + e, v, 2.0 + double(clamped));
+        double ew = e * w;
+        double gg = double(grad_grad_x);
+        grad_grad_y = float(gg * first(clamped, e, z, w));
+        grad_x = float(gg * double(grad_y) * (4.0 * (n * w) * ew));
+    }
+};
+
 // For 16-bit types, in float. `K_MIN` and the power of two apart as in `Exact`, because bfloat16
-// has float's exponents.
-struct Brief {
+// has float's exponents; `WIDE_RANGE` says that gradients have them too, so that their products
+// need care.
+template <bool WIDE_RANGE> struct Brief {
     typedef Limits<float> L;
 
     // e^x = 2^k p; scale = 2^k with k limited, k_rest what that cut off; e, z, w for the limited k.
     float p, scale, k_rest, e, z, w;
+
+    // Past these bounds nothing but the limits is left. float16's are so close that e needs no
+    // limited k.
+    static MISH_DEVICE float first_min() { return WIDE_RANGE ? L::backward_min() : -60.0f; }
+    static MISH_DEVICE float second_min() { return WIDE_RANGE ? L::second_min() : -60.0f; }
+    static MISH_DEVICE float second_max() { return WIDE_RANGE ? L::second_max() : 30.0f; }
 
     MISH_DEVICE explicit Brief(float x) {
         float k = mish_fma(x, L::log2_e(), L::magic()) - L::magic();
@@ -256,7 +317,7 @@ struct Brief {
         float f = mish_fma(x, float(MISH_LOG2_E - double(float(MISH_LOG2_E))),
                            mish_fma(x, L::log2_e(), -k));
         p = mish_exp2_approx(f);
-        float limited = mish_at_most(mish_at_least(k, L::k_min()), L::k_max());
+        float limited = WIDE_RANGE ? mish_at_most(mish_at_least(k, L::k_min()), L::k_max()) : k;
         scale = mish_exp2(limited);
         k_rest = k - limited;
         e = p * scale;
@@ -266,32 +327,38 @@ struct Brief {
 
     MISH_DEVICE float times_first(float grad, float x, float k_rest) const {
         float m = mish_fma(4.0f * x, z * w, z) + 1.0f;
+        if (!WIDE_RANGE) return grad * (m * w * e);
         float rest = mish_at_most(k_rest, 0.0f);
         float near = mish_at_least(rest, L::exp2_min());
         return grad * (m * w * e) * mish_exp2(near) * mish_exp2(rest - near);
     }
 
     static MISH_DEVICE float forward(float x) {
-        float bounded = mish_at_least(x, L::forward_min());
+        float bounded = mish_at_least(x, WIDE_RANGE ? L::forward_min() : first_min());
         const Brief c(mish_at_most(bounded, L::first_max()));
-        return bounded * c.p * mish_fma(c.z, c.w, c.w) * c.scale * mish_exp2(c.k_rest);
+        float y = bounded * c.p * mish_fma(c.z, c.w, c.w) * c.scale;
+        return WIDE_RANGE ? y * mish_exp2(c.k_rest) : y;
     }
 
     static MISH_DEVICE float backward(float grad_y, float x) {
-        float clamped = mish_at_most(mish_at_least(x, L::backward_min()), L::first_max());
+        float clamped = mish_at_most(mish_at_least(x, first_min()), L::first_max());
         const Brief c(clamped);
         return c.times_first(grad_y, clamped, c.k_rest);
     }
 
     static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
                                             float &grad_grad_y, float &grad_x) {
-        float clamped = mish_at_most(mish_at_least(x, L::second_min()), L::second_max());
+        float clamped = mish_at_most(mish_at_least(x, second_min()), second_max());
         const Brief c(clamped);
         float first_rest = mish_at_least(c.k_rest, 2.0f * L::exp2_min());
         grad_grad_y = c.times_first(grad_grad_x, clamped, first_rest);
         float v = mish_fma(clamped + clamped, c.w, 1.0f - clamped);
         float n = mish_fma(c.e + c.e, v, 2.0f + clamped);
         float second = 4.0f * (n * c.w) * (c.e * c.w);
+        if (!WIDE_RANGE) {
+            grad_x = grad_grad_x * grad_y * second;
+            return;
+        }
         float rest = mish_at_most(c.k_rest, -2.0f * c.k_rest);
         float a_exponent, b_exponent;
         float a = mish_split(grad_grad_x, a_exponent);
@@ -299,5 +366,23 @@ struct Brief {
         grad_x = mish_scale(a * second * b, a_exponent + b_exponent + rest);
     }
 };
+
+// What each element type is computed with.
+typedef Brief<false> MathF16;
+#if MISH_FAST_DOUBLE
+typedef Wide MathF32;
+// Products of bfloat16's gradients need so much care in float that double is cheaper.
+struct MathBF16 : Brief<true> {
+    MISH_DEVICE explicit MathBF16(float x) : Brief<true>(x) {}
+    static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
+                                            float &grad_grad_y, float &grad_x) {
+        Wide::double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x);
+    }
+};
+#else
+typedef Exact<float> MathF32;
+typedef Brief<true> MathBF16;
+#endif
+typedef Exact<double> MathF64;
 
 #endif

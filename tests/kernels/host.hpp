@@ -21,6 +21,7 @@
 #define MISH_DEVICE_CUH
 #define MISH_DEVICE inline
 #define MISH_GRID_CONSTANT
+#define MISH_FAST_DOUBLE 1
 
 typedef std::uint16_t mish_u16;
 typedef std::uint32_t mish_u32;
@@ -76,6 +77,12 @@ inline double mish_reciprocal(double x) {
     double result = 1.0 / x;
     result += result * (hardware.reciprocal_off * hardware.reciprocal_error);
     result = std::fma(result, std::fma(-x, result, 1.0), result);
+    return std::fma(result, std::fma(-x, result, 1.0), result);
+}
+
+inline double mish_reciprocal_once(double x) {
+    double result = 1.0 / x;
+    result += result * (hardware.reciprocal_off * hardware.reciprocal_error);
     return std::fma(result, std::fma(-x, result, 1.0), result);
 }
 

@@ -149,7 +149,7 @@ double round_to(double exact, const Format &f) {
                                                                  : rounded;
 }
 
-void narrow(const Narrow &type, bool list) {
+template <class M> void narrow(const Narrow &type, bool list) {
     const std::string name = type.name;
     Tally tallies[] = {{name + " mish", type.format, 0.501, 0},
                        {name + " mish'", type.format, 0.501, 1},
@@ -177,11 +177,11 @@ void narrow(const Narrow &type, bool list) {
                 hardware.exp2_ulps = e;
                 hardware.reciprocal_ulps = r;
                 float results[6], first;
-                results[0] = Brief::forward(x);
-                results[1] = Brief::backward(1, x);
-                Brief::double_backward(1, 1, x, first, results[2]);
-                results[3] = Brief::backward(grad, x);
-                Brief::double_backward(grad_grad, grad, x, results[5], results[4]);
+                results[0] = M::forward(x);
+                results[1] = M::backward(1, x);
+                M::double_backward(1, 1, x, first, results[2]);
+                results[3] = M::backward(grad, x);
+                M::double_backward(grad_grad, grad, x, results[5], results[4]);
                 for (int i = 0; i < 6; ++i) {
                     const double got = type.widen(type.narrow(results[i]));
                     tallies[i].add(got, wanted[i], x, factors[i]);
@@ -206,7 +206,7 @@ std::vector<double> centres() {
             -138.6,   -693.1,   354.9,   372.5, 373.1, 709.8, -1480, -2200, 1120};
 }
 
-template <class F, class T, class Wide>
+template <class M, class F, class T, class Product>
 void wide(const char *type, const Format &format, const double (&bounds)[3],
           const std::vector<F> &inputs, const std::vector<Hardware> &models, bool randomly) {
     const std::string name = type;
@@ -224,17 +224,17 @@ void wide(const char *type, const Format &format, const double (&bounds)[3],
             hardware = model;
             if (randomly && hardware.reciprocal_off == 0) hardware.reciprocal_off = off(random);
             F first, second, scaled_first, scaled_second;
-            const F value = Exact<F>::forward(x);
-            Exact<F>::double_backward(1, 1, x, first, second);
+            const F value = M::forward(x);
+            M::double_backward(1, 1, x, first, second);
             tallies[0].add(value, exact.value, x);
             tallies[1].add(first, exact.first, x);
-            tallies[1].add(Exact<F>::backward(1, x), exact.first, x);
+            tallies[1].add(M::backward(1, x), exact.first, x);
             tallies[2].add(second, exact.second, x);
-            Exact<F>::double_backward(grad_grad, grad, x, scaled_first, scaled_second);
-            tallies[3].add(Exact<F>::backward(grad, x), T(grad) * exact.first, x, T(grad));
+            M::double_backward(grad_grad, grad, x, scaled_first, scaled_second);
+            tallies[3].add(M::backward(grad, x), T(grad) * exact.first, x, T(grad));
             tallies[3].add(scaled_first, T(grad_grad) * exact.first, x, T(grad_grad));
-            const Wide product = Wide(grad) * Wide(grad_grad);
-            tallies[4].add(scaled_second, T(product * Wide(exact.second)), x, T(product));
+            const Product product = Product(grad) * Product(grad_grad);
+            tallies[4].add(scaled_second, T(product * Product(exact.second)), x, T(product));
         }
     }
     for (const Tally &tally : tallies) count(tally.report());
@@ -309,7 +309,7 @@ template <class M, class F> void special(const char *name, bool narrow) {
                 hardware.reciprocal_off = r;
                 F got_first, got_second;
                 M::double_backward(1, 1, values[i], got_first, got_second);
-                ok &= same(M::forward(values[i]), y[i]);
+                ok &= same(kept(M::forward(values[i]), narrow), y[i]);
                 ok &= close(M::backward(1, values[i]), first[i]);
                 ok &= close(got_first, first[i]) && close(got_second, second[i]);
             }
@@ -323,17 +323,25 @@ int main(int argc, char **argv) {
     const auto start = std::chrono::steady_clock::now();
     const std::string option = argc > 1 ? argv[1] : "";
     const bool list = option == "--list", only_wide = option == "--wide";
-    special<Brief, float>("16-bit", true);
-    special<Exact<float>, float>("f32", false);
+    special<Brief<false>, float>("f16", true);
+    special<Brief<true>, float>("bf16", true);
+    special<Wide, float>("f32 in double", false);
+    special<Exact<float>, float>("f32 in pairs", false);
     special<Exact<double>, double>("f64", false);
-    if (!only_wide)
-        for (const Narrow &type : NARROW) narrow(type, list);
+    if (!only_wide) {
+        narrow<Brief<false>>(NARROW[0], list);
+        narrow<Brief<true>>(NARROW[1], list);
+        narrow<MathBF16>(NARROW[1], list);
+    }
 
     std::vector<Hardware> models(3);
     models[0].reciprocal_ulps = -1, models[0].reciprocal_off = -1;
     models[2].reciprocal_ulps = 1, models[2].reciprocal_off = 1;
-    wide<float, double, long double>("f32", F32, {1, 2, 2}, float_inputs(), models, false);
-    wide<double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(), models, true);
+    wide<Wide, float, double, long double>("f32 in double", F32, {1, 2, 2}, float_inputs(), models,
+                                           true);
+    wide<Exact<float>, float, double, long double>("f32 in pairs", F32, {1, 2, 2}, float_inputs(),
+                                                   models, false);
+    wide<Exact<double>, double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(), models, true);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     std::printf("%d passed, %d failed in %.0fs\n", passed, wrong, took.count());
     return wrong == 0 ? 0 : 1;

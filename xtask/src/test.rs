@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 use crate::command::{cargo, is_installed, program};
 use crate::outcome::Outcome;
-use crate::python::{CORE, TORCH};
+use crate::python::CORE;
 use crate::{build, c_suite, examples, kernel_math, paths, toolchain};
 
 /// What steps need and only the first of them prepares.
@@ -58,11 +58,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         bail!("no step {unknown}; the steps are {}", names.join(", "));
     }
     let library = build::library()?;
-    let python = if with_torch {
-        TORCH.ensure()?
-    } else {
-        CORE.ensure()?
-    };
+    let python = CORE.ensure()?;
     let context = Context { library, python };
     let mut results = Vec::new();
     for (name, step) in STEPS {

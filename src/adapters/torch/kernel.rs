@@ -1,0 +1,252 @@
+//! The operators' kernels: from a stack of tensor handles to a job and back.
+
+use super::shim::{Info, Shim, Tensor};
+use crate::op::Op;
+use crate::status::{Error, Result, fail};
+use crate::tensor::{Device, Dtype, MAX_DIMS, View};
+
+/// `(Tensor x) -> Tensor`
+///
+/// # Safety
+/// The stack must hold the schema's arguments; so for every kernel here.
+pub unsafe fn forward(shim: &Shim, stack: &mut [u64]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let [x] = unsafe { take(shim, stack) };
+    let info = x.info()?;
+    let y = x.empty_like(&info)?;
+    run(shim, Op::Forward, &[("x", &x)], &[("y", &y)])?;
+    stack[0] = y.into_stack();
+    Ok(())
+}
+
+/// `(Tensor(a!) x) -> Tensor(a!)`
+pub unsafe fn forward_in_place(shim: &Shim, stack: &mut [u64]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let [x] = unsafe { take(shim, stack) };
+    run(shim, Op::Forward, &[("x", &x)], &[("x", &x)])?;
+    stack[0] = x.into_stack();
+    Ok(())
+}
+
+/// `(Tensor x, *, Tensor(a!) out) -> Tensor(a!)`
+pub unsafe fn forward_out(shim: &Shim, stack: &mut [u64]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let [x, out] = unsafe { take(shim, stack) };
+    run(shim, Op::Forward, &[("x", &x)], &[("out", &out)])?;
+    stack[0] = out.into_stack();
+    Ok(())
+}
+
+/// `(Tensor grad_y, Tensor x) -> Tensor`
+pub unsafe fn backward(shim: &Shim, stack: &mut [u64]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let [grad_y, x] = unsafe { take(shim, stack) };
+    let grad_x = x.empty_like(&x.info()?)?;
+    run(
+        shim,
+        Op::Backward,
+        &[("grad_y", &grad_y), ("x", &x)],
+        &[("grad_x", &grad_x)],
+    )?;
+    stack[0] = grad_x.into_stack();
+    Ok(())
+}
+
+/// `(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor, Tensor)`
+pub unsafe fn double_backward(shim: &Shim, stack: &mut [u64]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let [grad_grad_x, grad_y, x] = unsafe { take(shim, stack) };
+    let info = x.info()?;
+    let grad_grad_y = x.empty_like(&info)?;
+    let grad_x = x.empty_like(&info)?;
+    run(
+        shim,
+        Op::DoubleBackward,
+        &[
+            ("grad_grad_x", &grad_grad_x),
+            ("grad_y", &grad_y),
+            ("x", &x),
+        ],
+        &[("grad_grad_y", &grad_grad_y), ("grad_x", &grad_x)],
+    )?;
+    stack[0] = grad_grad_y.into_stack();
+    stack[1] = grad_x.into_stack();
+    Ok(())
+}
+
+/// Takes the arguments over from the stack.
+unsafe fn take<'a, const N: usize>(shim: &'a Shim, stack: &[u64]) -> [Tensor<'a>; N] {
+    // SAFETY: the caller's promise.
+    std::array::from_fn(|i| unsafe { Tensor::from_stack(shim, stack[i]) })
+}
+
+type Named<'a, 'b> = (&'static str, &'a Tensor<'b>);
+
+/// Checks the tensors against each other in PyTorch's words and computes.
+fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>]) -> Result<()> {
+    // The last input is `x`, after which the outputs were allocated.
+    let (last, (_, x)) = (inputs.len() - 1, inputs[inputs.len() - 1]);
+    let like = x.info()?;
+    let Some(dtype) = like.dtype(shim) else {
+        fail!(
+            UnsupportedDtype,
+            "\"mish\" not implemented for '{}'",
+            like.dtype_name(shim)
+        );
+    };
+    let (device, stream) = match like.is_cuda(shim) {
+        Some(false) => (Device::Cpu, std::ptr::null_mut()),
+        Some(true) => (Device::Cuda, shim.current_cuda_stream(like.device_index)?),
+        None => fail!(
+            UnsupportedDevice,
+            "x: is on {}; libmish serves cpu and cuda",
+            like.device_name(shim)
+        ),
+    };
+
+    let count = inputs.len() + outputs.len();
+    let mut pointers = [std::ptr::null_mut(); crate::op::MAX_OPERANDS];
+    let mut infos: [Option<Info<'_>>; crate::op::MAX_OPERANDS] = Default::default();
+    let mut is_plain = like.is_contiguous;
+    for (i, &(name, tensor)) in inputs.iter().chain(outputs).enumerate() {
+        let is_output = i > last;
+        pointers[i] = if is_output {
+            tensor.address_mut()?
+        } else {
+            tensor.address()?
+        };
+        if i == last {
+            continue;
+        }
+        let info = tensor.info()?;
+        check_like(shim, name, &info, &like)?;
+        is_plain &= info.is_contiguous;
+        infos[i] = Some(info);
+    }
+    infos[last] = Some(like);
+    let infos = &infos[..count];
+    let n = infos[last].as_ref().map_or(0, |info| info.numel) as usize;
+
+    let outcome = if is_plain {
+        // SAFETY: tensors PyTorch keeps alive during the call and, on CUDA, on their stream.
+        unsafe { crate::run::run_contiguous(device, op, dtype, &pointers[..count], n, stream) }
+    } else {
+        // SAFETY: as above.
+        unsafe { run_strided(device, op, dtype, &pointers, infos, stream) }
+    };
+    outcome.map_err(|error| rename(error, op, inputs, outputs))
+}
+
+fn check_like(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> Result<()> {
+    if info.dtype_code != like.dtype_code {
+        fail!(
+            DtypeMismatch,
+            "expected {name} to have dtype {}, like x, but got {}",
+            like.dtype_name(shim),
+            info.dtype_name(shim)
+        );
+    }
+    if info.device() != like.device() {
+        fail!(
+            DeviceMismatch,
+            "expected all tensors to be on the same device, but {name} is on {} and x on {}",
+            info.device_name(shim),
+            like.device_name(shim)
+        );
+    }
+    if info.sizes != like.sizes {
+        fail!(
+            ShapeMismatch,
+            "expected {name} to have shape {:?}, like x, but got {:?}",
+            like.sizes,
+            info.sizes
+        );
+    }
+    Ok(())
+}
+
+/// # Safety
+/// The pointers and strides must be those of live tensors.
+unsafe fn run_strided(
+    device: Device,
+    op: Op,
+    dtype: Dtype,
+    pointers: &[*mut std::ffi::c_void],
+    infos: &[Option<Info<'_>>],
+    stream: *mut std::ffi::c_void,
+) -> Result<()> {
+    let merged = Merged::new(infos);
+    if merged.shape.len() > MAX_DIMS {
+        fail!(
+            InvalidShape,
+            "x: has {} dimensions that cannot be merged; at most {MAX_DIMS} are served",
+            merged.shape.len()
+        );
+    }
+    let views: Vec<Option<View<'_>>> = infos
+        .iter()
+        .zip(pointers)
+        .zip(&merged.strides)
+        .map(|((info, &data), strides)| {
+            info.as_ref().map(|info| View {
+                data,
+                dtype,
+                device,
+                device_id: info.device_index.max(0),
+                shape: &merged.shape,
+                strides: Some(strides),
+            })
+        })
+        .collect();
+    // SAFETY: the caller's promise.
+    unsafe { crate::run::run(op, &views, stream) }
+}
+
+/// The operands' dimensions, neighbours merged where every operand's strides allow it: PyTorch
+/// has up to 64 dimensions, the library 8.
+struct Merged {
+    shape: Vec<i64>,
+    strides: Vec<Vec<i64>>,
+}
+
+impl Merged {
+    fn new(infos: &[Option<Info<'_>>]) -> Merged {
+        let present: Vec<_> = infos.iter().flatten().collect();
+        let mut shape: Vec<i64> = Vec::new();
+        let mut strides = vec![Vec::new(); present.len()];
+        for (d, &size) in present[0].sizes.iter().enumerate() {
+            if size == 1 {
+                continue;
+            }
+            let merges = !shape.is_empty()
+                && (present.iter().zip(&strides))
+                    .all(|(info, done)| done.last() == Some(&(info.strides[d] * size)));
+            if merges {
+                *shape.last_mut().expect("not empty") *= size;
+            } else {
+                shape.push(size);
+            }
+            for (info, done) in present.iter().zip(&mut strides) {
+                if merges {
+                    done.pop();
+                }
+                done.push(info.strides[d]);
+            }
+        }
+        Merged { shape, strides }
+    }
+}
+
+/// The core names operands as the C functions do; the operators may name them differently.
+fn rename(error: Error, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>]) -> Error {
+    let names = op.operands().iter().zip(inputs.iter().chain(outputs));
+    for (operand, &(name, _)) in names {
+        let head = format!("{}:", operand.name);
+        if operand.name != name
+            && let Some(rest) = error.message().strip_prefix(&head)
+        {
+            return Error::new(error.status(), format!("{name}:{rest}"));
+        }
+    }
+    error
+}

@@ -14,13 +14,29 @@ pub unsafe fn forward(shim: &Shim, stack: &mut [u64]) -> Result<()> {
     let [x] = unsafe { take(shim, stack) };
     let info = x.info()?;
     let y = x.empty_like(&info)?;
-    run(shim, Op::Forward, &[("x", &x)], &[("y", &y)])?;
+    if info.is_contiguous {
+        // The usual case, without asking twice what the output is.
+        let (dtype, device, stream) = place(shim, &info)?;
+        let pointers = [x.address()?, y.address_mut()?];
+        let n = info.numel as usize;
+        // SAFETY: tensors PyTorch keeps alive during the call and, on CUDA, on their stream.
+        unsafe { crate::run::run_contiguous(device, Op::Forward, dtype, &pointers, n, stream) }?;
+    } else {
+        run(shim, Op::Forward, &[("x", &x)], &[("y", &y)])?;
+    }
     stack[0] = y.into_stack();
     Ok(())
 }
 
-/// `(Tensor(a!) x) -> Tensor(a!)`
+/// `(Tensor(a!) x) -> ()`
 pub unsafe fn forward_in_place(shim: &Shim, stack: &mut [u64]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let [x] = unsafe { take(shim, stack) };
+    run(shim, Op::Forward, &[("x", &x)], &[("x", &x)])
+}
+
+/// `(Tensor(a!) x) -> Tensor(a!)`, PyTorch's own schema.
+pub unsafe fn forward_in_place_returning(shim: &Shim, stack: &mut [u64]) -> Result<()> {
     // SAFETY: the caller's promise.
     let [x] = unsafe { take(shim, stack) };
     run(shim, Op::Forward, &[("x", &x)], &[("x", &x)])?;
@@ -28,13 +44,11 @@ pub unsafe fn forward_in_place(shim: &Shim, stack: &mut [u64]) -> Result<()> {
     Ok(())
 }
 
-/// `(Tensor x, *, Tensor(a!) out) -> Tensor(a!)`
+/// `(Tensor x, *, Tensor(a!) out) -> ()`
 pub unsafe fn forward_out(shim: &Shim, stack: &mut [u64]) -> Result<()> {
     // SAFETY: the caller's promise.
     let [x, out] = unsafe { take(shim, stack) };
-    run(shim, Op::Forward, &[("x", &x)], &[("out", &out)])?;
-    stack[0] = out.into_stack();
-    Ok(())
+    run(shim, Op::Forward, &[("x", &x)], &[("out", &out)])
 }
 
 /// `(Tensor grad_y, Tensor x) -> Tensor`
@@ -87,22 +101,7 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
     // The last input is `x`, after which the outputs were allocated.
     let (last, (_, x)) = (inputs.len() - 1, inputs[inputs.len() - 1]);
     let like = x.info()?;
-    let Some(dtype) = like.dtype(shim) else {
-        fail!(
-            UnsupportedDtype,
-            "\"mish\" not implemented for '{}'",
-            like.dtype_name(shim)
-        );
-    };
-    let (device, stream) = match like.is_cuda(shim) {
-        Some(false) => (Device::Cpu, std::ptr::null_mut()),
-        Some(true) => (Device::Cuda, shim.current_cuda_stream(like.device_index)?),
-        None => fail!(
-            UnsupportedDevice,
-            "x: is on {}; libmish serves cpu and cuda",
-            like.device_name(shim)
-        ),
-    };
+    let (dtype, device, stream) = place(shim, &like)?;
 
     let count = inputs.len() + outputs.len();
     let mut pointers = [std::ptr::null_mut(); crate::op::MAX_OPERANDS];
@@ -135,6 +134,27 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
         unsafe { run_strided(device, op, dtype, &pointers, infos, stream) }
     };
     outcome.map_err(|error| rename(error, op, inputs, outputs))
+}
+
+/// The element type, device and stream of a computation, from its `x`.
+fn place(shim: &Shim, x: &Info<'_>) -> Result<(Dtype, Device, *mut std::ffi::c_void)> {
+    let Some(dtype) = x.dtype(shim) else {
+        fail!(
+            UnsupportedDtype,
+            "\"mish\" not implemented for '{}'",
+            x.dtype_name(shim)
+        );
+    };
+    let (device, stream) = match x.is_cuda(shim) {
+        Some(false) => (Device::Cpu, std::ptr::null_mut()),
+        Some(true) => (Device::Cuda, shim.current_cuda_stream(x.device_index)?),
+        None => fail!(
+            UnsupportedDevice,
+            "x: is on {}; libmish serves cpu and cuda",
+            x.device_name(shim)
+        ),
+    };
+    Ok((dtype, device, stream))
 }
 
 fn check_like(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> Result<()> {

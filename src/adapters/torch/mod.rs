@@ -24,12 +24,12 @@ static REPLACED: Mutex<Vec<Registration>> = Mutex::new(Vec::new());
 
 const SCHEMAS: [&CStr; 9] = [
     c"forward(Tensor x) -> Tensor",
-    c"forward_(Tensor(a!) x) -> Tensor(a!)",
-    c"forward.out(Tensor x, *, Tensor(a!) out) -> Tensor(a!)",
+    c"forward_(Tensor(a!) x) -> ()",
+    c"forward.out(Tensor x, *, Tensor(a!) out) -> ()",
     c"backward(Tensor grad_y, Tensor x) -> Tensor",
     c"double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
     c"_forward(Tensor x) -> Tensor",
-    c"_forward_(Tensor(a!) x) -> Tensor(a!)",
+    c"_forward_(Tensor(a!) x) -> ()",
     c"_backward(Tensor grad_y, Tensor x) -> Tensor",
     c"_double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
 ];
@@ -51,7 +51,7 @@ const KERNELS: [(&CStr, Kernel); 9] = [
 /// Kernels of PyTorch's own operators.
 const REPLACEMENTS: [(&CStr, Kernel); 3] = [
     (c"mish", forward),
-    (c"mish_", forward_in_place),
+    (c"mish_", forward_in_place_returning),
     (c"mish_backward", backward),
 ];
 
@@ -140,7 +140,7 @@ macro_rules! kernels {
         }
     )*};
 }
-kernels! { forward forward_in_place forward_out backward double_backward }
+kernels! { forward forward_in_place forward_in_place_returning forward_out backward double_backward }
 
 /// Runs a kernel's body and throws if it fails.
 ///

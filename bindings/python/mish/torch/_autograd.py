@@ -200,12 +200,19 @@ class DoubleBackward(_Function):
         return first, second
 
 
-def _kernel(op, function):
+def prepare():
+    """Registers what only matters once another part of PyTorch is loaded."""
+    if "torch.distributed.tensor" in sys.modules:
+        from . import _sharding
+
+        _sharding.register()
+
+
+def kernel(op, function):
     """The kernel that an operator has under the Autograd keys."""
 
     def autograd(keyset, *args):
-        if "torch.distributed.tensor" in sys.modules:
-            _distributed()
+        prepare()
         if not (_is_grad_enabled() and _C._any_requires_grad(*args)):
             if forward_ad._current_level < 0 and not _in_transform():
                 return _below(op, keyset, *args)
@@ -217,18 +224,6 @@ def _kernel(op, function):
     return autograd
 
 
-def prepare(_input):
-    """Registers what only matters once another part of PyTorch is loaded."""
-    if "torch.distributed.tensor" in sys.modules:
-        _distributed()
-
-
-def _distributed():
-    from . import _sharding
-
-    _sharding.register()
-
-
 def _forward_out(keyset, x, *, out):
     if _is_grad_enabled() and _C._any_requires_grad(x, out):
         raise RuntimeError(
@@ -238,14 +233,21 @@ def _forward_out(keyset, x, *, out):
     return _below(ops.forward_out, keyset, x, out=out)
 
 
+_forward_in_place = kernel(ops.forward_, ForwardInPlace)
+
+
+def _in_place(keyset, x):
+    # The schema has no result.
+    _forward_in_place(keyset, x)
+
+
 def _mutating(op, changed):
     """The kernel that tells autograd and views that an operator has written to a tensor."""
 
     def bump(keyset, *args, **kwargs):
         with _C._AutoDispatchBelowADInplaceOrView():
-            result = op.redispatch(keyset & _C._after_ADInplaceOrView_keyset, *args, **kwargs)
+            op.redispatch(keyset & _C._after_ADInplaceOrView_keyset, *args, **kwargs)
         torch.autograd.graph.increment_version(kwargs[changed] if kwargs else args[0])
-        return result
 
     return bump
 
@@ -254,11 +256,11 @@ def _register():
     impl = ops.definitions.impl
     for name, op, function in (
         ("forward", ops.forward, Forward),
-        ("forward_", ops.forward_, ForwardInPlace),
         ("backward", ops.backward, Backward),
         ("double_backward", ops.double_backward, DoubleBackward),
     ):
-        impl(name, _kernel(op, function), "Autograd", with_keyset=True)
+        impl(name, kernel(op, function), "Autograd", with_keyset=True)
+    impl("forward_", _in_place, "Autograd", with_keyset=True)
     impl("forward.out", _forward_out, "Autograd", with_keyset=True)
     for name, op in (
         ("forward_", ops.forward_),

@@ -7,7 +7,8 @@ from torch.autograd import forward_ad
 from . import _autograd
 from . import _register as ops
 
-_is_compiling = torch.compiler.is_compiling
+# Nothing but a constant unless torch.compile traces it. Other tracers pass tensors of their own type.
+_is_compiling = torch.compiler.is_dynamo_compiling
 _is_grad_enabled = torch.is_grad_enabled
 _in_transform = _C._are_functorch_transforms_active
 _is_tracing = _C._is_tracing
@@ -48,18 +49,25 @@ def mish(input, inplace=False):
 
 def _general(input, inplace):
     """Leaves it to the dispatcher, which knows transforms, tracing and subclasses."""
-    if torch.compiler.is_compiling():
-        return ops.forward_(input) if inplace else ops.forward(input)
+    if _is_compiling():
+        return _dispatch(input, inplace)
     if not isinstance(input, Tensor):
         raise TypeError(f"mish(): argument 'input' must be Tensor, not {type(input).__name__}")
-    _autograd.prepare(input)
+    _autograd.prepare()
     try:
-        return ops.forward_(input) if inplace else ops.forward(input)
+        return _dispatch(input, inplace)
     except NotImplementedError:
         raise
     except RuntimeError:
         _check_dtype(input)
         raise
+
+
+def _dispatch(input, inplace):
+    if inplace:
+        ops.forward_(input)
+        return input
+    return ops.forward(input)
 
 
 def _check_dtype(input):

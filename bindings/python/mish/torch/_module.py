@@ -24,7 +24,8 @@ class Mish(nn.Module):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         if torch.jit.is_scripting():
             if self.inplace:
-                return torch.ops.mish.forward_(input)
+                torch.ops.mish.forward_(input)
+                return input
             return torch.ops.mish.forward(input)
         return mish(input, self.inplace)
 

@@ -14,8 +14,8 @@ from .._errors import MishError
 # The operators with an underscore in front are the same kernels without an autograd rule.
 SCHEMAS = {
     "forward": "(Tensor x) -> Tensor",
-    "forward_": "(Tensor(a!) x) -> Tensor(a!)",
-    "forward.out": "(Tensor x, *, Tensor(a!) out) -> Tensor(a!)",
+    "forward_": "(Tensor(a!) x) -> ()",
+    "forward.out": "(Tensor x, *, Tensor(a!) out) -> ()",
     "backward": "(Tensor grad_y, Tensor x) -> Tensor",
     "double_backward": (
         "(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)"

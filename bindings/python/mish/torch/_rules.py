@@ -23,9 +23,8 @@ def _like(*tensors):
     return torch.empty_like(x)
 
 
-def _out(x, out):
+def _out(x, *, out):
     _like(out, x)
-    return out
 
 
 def _pair(grad_grad_x, grad_y, x):
@@ -60,24 +59,24 @@ def _many_vmap(op, out_dims):
 
 def _in_place(x):
     # Each of the two has a batching rule of its own.
-    return x.copy_(ops.forward(x))
+    x.copy_(ops.forward(x))
 
 
 def _into(x, *, out):
-    return out.copy_(ops.forward(x))
+    out.copy_(ops.forward(x))
 
 
 def _register():
     lib = ops.definitions
     for name, fake in (
         ("forward", _like),
-        ("forward_", lambda x: x),
+        ("forward_", lambda x: None),
         ("backward", _like),
         ("double_backward", _pair),
     ):
         torch.library.register_fake(f"mish::{name}", fake, lib=lib)
         torch.library.register_fake(f"mish::_{name}", fake, lib=lib)
-    torch.library.register_fake("mish::forward.out", lambda x, *, out: _out(x, out), lib=lib)
+    torch.library.register_fake("mish::forward.out", _out, lib=lib)
 
     for prefix in ("", "_"):
         find = getattr

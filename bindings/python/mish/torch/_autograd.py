@@ -76,9 +76,7 @@ class Forward(_Function):
     @staticmethod
     def backward(ctx, grad_y):
         (x,) = ctx.saved_tensors
-        if _is_grad_enabled() or _in_transform():
-            return None, ops.backward(grad_y, x)
-        return None, ops.plain_backward(grad_y, x)
+        return None, ops.backward(grad_y, x)
 
     @staticmethod
     def jvp(ctx, _below, tangent):

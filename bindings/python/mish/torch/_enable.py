@@ -1,6 +1,5 @@
 """The switch: PyTorch's own Mish runs this library."""
 
-import functools
 import importlib.abc
 import importlib.util
 import sys
@@ -16,6 +15,7 @@ _aten = torch.ops.aten
 _lock = threading.RLock()
 _TABLE = "torch._inductor.decomposition"
 _TAG = "libmish"
+_COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 class _State:
@@ -122,17 +122,13 @@ def _autograd_kernels():
 # Under torch.compile.
 
 
-def _inductor_rules():
-    return {
-        _aten.mish.default: ops.forward,
-        _aten.mish_backward.default: ops.backward,
-    }
-
-
 def _patch_inductor():
     # Compiled code on disk is filed under this tag among others.
     config = torch.compiler.config
     config.cache_key_tag += _TAG
+    # Tracing takes mish_backward apart, as it does every operator with a composite definition,
+    # before Inductor's table is asked.
+    _aten.mish_backward.default.py_impl(_COMPOSITE)(ops.backward)
     if _TABLE in sys.modules:
         _patch_table(sys.modules[_TABLE])
     else:
@@ -143,56 +139,50 @@ def _patch_inductor():
 def _restore_inductor():
     config = torch.compiler.config
     config.cache_key_tag = config.cache_key_tag.replace(_TAG, "", 1)
+    _aten.mish_backward.default.py_kernels.pop(_COMPOSITE, None)
+    _aten.mish_backward.default._dispatch_cache.clear()
     if _hook in sys.meta_path:
         sys.meta_path.remove(_hook)
     if _State.rules is not None:
-        table, _State.rules = sys.modules[_TABLE].decompositions, _restore(_State.rules)
-        _clear_cached_tables(sys.modules[_TABLE])
-        del table
+        _set_rules(sys.modules[_TABLE], _State.rules)
+        _State.rules = None
 
 
 def _patch_table(module):
-    table = module.decompositions
-    _State.rules = {op: table.get(op) for op in _inductor_rules()}
-    table.update(_inductor_rules())
-    _clear_cached_tables(module)
+    rules = {_aten.mish.default: ops.forward, _aten.mish_backward.default: ops.backward}
+    _State.rules = {op: module.decompositions.get(op) for op in rules}
+    _set_rules(module, rules)
 
 
-def _restore(rules):
-    table = sys.modules[_TABLE].decompositions
+def _set_rules(module, rules):
     for op, rule in rules.items():
         if rule is None:
-            table.pop(op, None)
+            module.decompositions.pop(op, None)
         else:
-            table[op] = rule
-
-
-def _clear_cached_tables(module):
-    for name in ("fast_random_decomps",):
-        clear = getattr(getattr(module, name, None), "cache_clear", None)
-        if clear is not None:
-            clear()
+            module.decompositions[op] = rule
+    # A copy of the table with random operators added.
+    module.fast_random_decomps.cache_clear()
 
 
 class _Hook(importlib.abc.MetaPathFinder):
-    """Patches Inductor's table right after its import."""
+    """Changes Inductor's table right after its import."""
 
     def find_spec(self, name, path=None, target=None):
         if name != _TABLE:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
-        if spec is not None and spec.loader is not None:
-            load = spec.loader.exec_module
+        if spec is None or spec.loader is None:
+            return None
+        load = spec.loader.exec_module
 
-            @functools.wraps(load)
-            def exec_module(module):
-                load(module)
-                with _lock:
-                    if _State.enabled and _State.rules is None:
-                        _patch_table(module)
+        def exec_module(module):
+            load(module)
+            with _lock:
+                if _State.enabled and _State.rules is None:
+                    _patch_table(module)
 
-            spec.loader.exec_module = exec_module
+        spec.loader.exec_module = exec_module
         return spec
 
 

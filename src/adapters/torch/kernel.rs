@@ -130,8 +130,26 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
         // SAFETY: tensors PyTorch keeps alive during the call and, on CUDA, on their stream.
         unsafe { crate::run::run_contiguous(device, op, dtype, &pointers[..count], n, stream) }
     } else {
+        let merged = Merged::new(infos);
+        if merged.shape.len() > MAX_DIMS {
+            return run_copied(shim, op, inputs, outputs);
+        }
+        let views: Vec<Option<View<'_>>> = (infos.iter().flatten())
+            .zip(&pointers)
+            .zip(&merged.strides)
+            .map(|((info, &data), strides)| {
+                Some(View {
+                    data,
+                    dtype,
+                    device,
+                    device_id: info.device_index.max(0),
+                    shape: &merged.shape,
+                    strides: Some(strides),
+                })
+            })
+            .collect();
         // SAFETY: as above.
-        unsafe { run_strided(device, op, dtype, &pointers, infos, stream) }
+        unsafe { crate::run::run(op, &views, stream) }
     };
     outcome.map_err(|error| rename(error, op, inputs, outputs))
 }
@@ -185,41 +203,32 @@ fn check_like(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> Resu
     Ok(())
 }
 
-/// # Safety
-/// The pointers and strides must be those of live tensors.
-unsafe fn run_strided(
-    device: Device,
+/// For the rare tensors with more dimensions than the library walks: copies of one dense layout.
+fn run_copied(
+    shim: &Shim,
     op: Op,
-    dtype: Dtype,
-    pointers: &[*mut std::ffi::c_void],
-    infos: &[Option<Info<'_>>],
-    stream: *mut std::ffi::c_void,
+    inputs: &[Named<'_, '_>],
+    outputs: &[Named<'_, '_>],
 ) -> Result<()> {
-    let merged = Merged::new(infos);
-    if merged.shape.len() > MAX_DIMS {
-        fail!(
-            InvalidShape,
-            "x: has {} dimensions that cannot be merged; at most {MAX_DIMS} are served",
-            merged.shape.len()
-        );
+    let (_, x) = inputs[inputs.len() - 1];
+    let info = x.info()?;
+    let dense = |&(name, _): &Named<'_, '_>| Ok((name, x.empty_like(&info)?));
+    let copies: Vec<_> = inputs.iter().map(dense).collect::<Result<_>>()?;
+    let results: Vec<_> = outputs.iter().map(dense).collect::<Result<_>>()?;
+    for ((_, copy), (_, input)) in copies.iter().zip(inputs) {
+        copy.copy_from(input)?;
     }
-    let views: Vec<Option<View<'_>>> = infos
-        .iter()
-        .zip(pointers)
-        .zip(&merged.strides)
-        .map(|((info, &data), strides)| {
-            info.as_ref().map(|info| View {
-                data,
-                dtype,
-                device,
-                device_id: info.device_index.max(0),
-                shape: &merged.shape,
-                strides: Some(strides),
-            })
-        })
-        .collect();
-    // SAFETY: the caller's promise.
-    unsafe { crate::run::run(op, &views, stream) }
+    fn named<'a, 'b>(tensors: &'a [(&'static str, Tensor<'b>)]) -> Vec<Named<'a, 'b>> {
+        tensors
+            .iter()
+            .map(|(name, tensor)| (*name, tensor))
+            .collect()
+    }
+    run(shim, op, &named(&copies), &named(&results))?;
+    for ((_, result), (_, output)) in results.iter().zip(outputs) {
+        output.copy_from(result)?;
+    }
+    Ok(())
 }
 
 /// The operands' dimensions, neighbours merged where every operand's strides allow it: PyTorch
@@ -234,10 +243,13 @@ impl Merged {
         let present: Vec<_> = infos.iter().flatten().collect();
         let mut shape: Vec<i64> = Vec::new();
         let mut strides = vec![Vec::new(); present.len()];
-        for (d, &size) in present[0].sizes.iter().enumerate() {
-            if size == 1 {
-                continue;
-            }
+        let sizes = present[0].sizes;
+        // From the outermost to the innermost of the output, whatever order they are named in.
+        let lead = present[present.len() - 1].strides;
+        let mut order: Vec<usize> = (0..sizes.len()).filter(|&d| sizes[d] != 1).collect();
+        order.sort_by_key(|&d| std::cmp::Reverse(lead[d]));
+        for d in order {
+            let size = sizes[d];
             let merges = !shape.is_empty()
                 && (present.iter().zip(&strides))
                     .all(|(info, done)| done.last() == Some(&(info.strides[d] * size)));

@@ -56,6 +56,7 @@ shim! {
     device_index: Getter<i32> = c"aoti_torch_get_device_index",
     is_contiguous: Getter<bool> = c"aoti_torch_is_contiguous",
     empty_strided: unsafe extern "C" fn(i64, *const i64, *const i64, i32, i32, i32, *mut Handle) -> Code = c"aoti_torch_empty_strided",
+    copy: unsafe extern "C" fn(Handle, Handle, i32) -> Code = c"aoti_torch_copy_",
     call_dispatcher: unsafe extern "C" fn(*const c_char, *const c_char, *mut u64) -> Code = c"aoti_torch_call_dispatcher",
     library_fragment: unsafe extern "C" fn(*const c_char, *const c_char, u32, *mut LibraryHandle) -> Code = c"aoti_torch_library_init_fragment",
     library_impl: unsafe extern "C" fn(*const c_char, *const c_char, *const c_char, u32, *mut LibraryHandle) -> Code = c"aoti_torch_library_init_impl",
@@ -331,6 +332,13 @@ impl<'a> Tensor<'a> {
         self.shim.done(code, "aten::empty_like")?;
         // SAFETY: the result of a successful call.
         Ok(unsafe { Tensor::from_stack(self.shim, stack[0]) })
+    }
+
+    /// Copies another tensor's elements into this one.
+    pub fn copy_from(&self, source: &Tensor<'_>) -> Result<()> {
+        // SAFETY: live tensors.
+        let code = unsafe { (self.shim.functions.copy)(self.handle, source.handle, 0) };
+        self.shim.done(code, "copy_")
     }
 
     /// Shape, type and place. Valid while the tensor is.

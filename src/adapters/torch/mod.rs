@@ -8,7 +8,7 @@
 mod kernel;
 mod shim;
 
-use std::ffi::{CStr, OsStr};
+use std::ffi::{CStr, OsStr, c_char};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::ffi::{guard, mish_last_error};
@@ -136,22 +136,36 @@ macro_rules! kernels {
     ($($name:ident)*) => {$(
         unsafe extern "C-unwind" fn $name(stack: *mut u64, inputs: u64, outputs: u64) {
             // SAFETY: the dispatcher passes a stack of this many values.
-            unsafe { call(kernel::$name, stack, inputs.max(outputs) as usize) }
+            let error = unsafe { attempt(kernel::$name, stack, inputs.max(outputs) as usize) };
+            if let (Some(shim), false) = (SHIM.get(), error.is_null()) {
+                // SAFETY: a C string of this thread; nothing here needs to be dropped.
+                unsafe { shim.throw(error) }
+            }
         }
     )*};
 }
 kernels! { forward forward_in_place forward_in_place_returning forward_out backward double_backward }
 
-/// Runs a kernel's body and throws if it fails.
+/// Runs a kernel's body; returns NULL, or if it failed this thread's last error.
+///
+/// Not inlined: where Rust catches or cleans up, the unwinder consults this library's own runtime,
+/// which in a library linked statically to one does not understand the context of libtorch's. So
+/// no such place may lie between the exception's origin and libtorch.
 ///
 /// # Safety
 /// The stack must hold the arguments of the kernel's schema and have room for its results.
-unsafe fn call(body: unsafe fn(&Shim, &mut [u64]) -> Result<()>, stack: *mut u64, length: usize) {
-    let Some(shim) = SHIM.get() else { return };
+#[inline(never)]
+unsafe fn attempt(
+    body: unsafe fn(&Shim, &mut [u64]) -> Result<()>,
+    stack: *mut u64,
+    length: usize,
+) -> *const c_char {
+    let Some(shim) = SHIM.get() else {
+        return std::ptr::null();
+    };
     // SAFETY: the caller's promise.
-    let status = guard(|| unsafe { body(shim, std::slice::from_raw_parts_mut(stack, length)) });
-    if status != 0 {
-        // SAFETY: a C string of this thread; nothing here needs to be dropped.
-        unsafe { shim.throw(mish_last_error()) }
+    match guard(|| unsafe { body(shim, std::slice::from_raw_parts_mut(stack, length)) }) {
+        0 => std::ptr::null(),
+        _ => mish_last_error(),
     }
 }

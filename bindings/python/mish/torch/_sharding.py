@@ -16,8 +16,7 @@ def register():
     _done = True
     for op, inputs, outputs in (
         (ops.forward, 1, 1),
-        (ops.forward_, 1, 1),
-        (ops.forward_out, 1, 1),
+        (ops.forward_, 1, 0),
         (ops.backward, 2, 1),
         (ops.double_backward, 3, 2),
     ):

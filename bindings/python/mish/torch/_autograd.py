@@ -204,6 +204,8 @@ def prepare():
         from . import _sharding
 
         _sharding.register()
+        return _sharding
+    return None
 
 
 def kernel(op, function):
@@ -236,7 +238,11 @@ _forward_in_place = kernel(ops.forward_, ForwardInPlace)
 
 def _in_place(keyset, x):
     # The schema has no result.
-    _forward_in_place(keyset, x)
+    sharding = prepare()
+    if sharding is not None and sharding.is_sharded(x):
+        x.copy_(ops.forward(x))
+    else:
+        _forward_in_place(keyset, x)
 
 
 def _mutating(op, changed):

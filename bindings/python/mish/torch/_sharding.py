@@ -1,6 +1,10 @@
-"""DTensor: the operators are pointwise, so every operand is sharded alike."""
+"""DTensor: the operators are pointwise, so every operand is sharded alike.
 
-from torch.distributed.tensor import Replicate, Shard
+Operators without a result, as the in-place ones are, have no rule in PyTorch before 2.15:
+`_autograd` composes them for a DTensor.
+"""
+
+from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.experimental import register_sharding
 
 from . import _register as ops
@@ -16,11 +20,15 @@ def register():
     _done = True
     for op, inputs, outputs in (
         (ops.forward, 1, 1),
-        (ops.forward_, 1, 0),
         (ops.backward, 2, 1),
         (ops.double_backward, 3, 2),
     ):
         register_sharding(op)(_pointwise(inputs, outputs))
+
+
+def is_sharded(tensor):
+    """Whether it is a DTensor."""
+    return isinstance(tensor, DTensor)
 
 
 def _pointwise(inputs, outputs):

@@ -64,8 +64,8 @@ template <class T> T last_place(T exact, const Format &f) {
 
 // Where the derivatives' zeros let their own last place shrink.
 bool near_zero(int order, double x) {
-    if (order == 1) return std::fabs(x + 1.1924310) < 0.35;
-    if (order == 2) return std::fabs(x + 2.2563762) < 0.35 || std::fabs(x - 1.4905628) < 0.35;
+    if (order == 1) return std::fabs(x + 1.1924312) < 0.35;
+    if (order == 2) return std::fabs(x + 2.2563764) < 0.35 || std::fabs(x - 1.4905712) < 0.35;
     return false;
 }
 

@@ -74,7 +74,7 @@ def measure(folder, source):
     command = ["g++", *flags, f"-I{folder}", test, "-o", binary, "-lquadmath"]
     subprocess.run(command, check=True)
     output = subprocess.run([binary, "--wide"], capture_output=True, text=True).stdout
-    found = re.findall(r"^(f32|f64) (mish'*) +\d+ results, worst ([\d.einf+-]+) ULP", output, re.M)
+    found = re.findall(r"^(f32|f64)(?: in pairs)? (mish'*) +\d+ results, worst ([\d.einf+-]+) ULP", output, re.M)
     return {f"{dtype} {function}": float(worst) for dtype, function, worst in found}
 
 

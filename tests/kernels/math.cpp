@@ -6,7 +6,7 @@
 //
 // `Brief` uses one ex2.approx and one rcp.approx, so all 5 x 3 results they may return are tried
 // on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
-// sample. `Exact<double>` refines its reciprocal: both extremes, none, and random errors.
+// sample. `Exact<double>` and `Wide` refine their reciprocal: both extremes and random errors.
 //
 // The reference uses other formulas than the kernels (numerators multiplied out), in double for
 // 16-bit types and float, in __float128 for double.
@@ -64,8 +64,8 @@ template <class T> T last_place(T exact, const Format &f) {
 
 // Where the derivatives' zeros let their own last place shrink.
 bool near_zero(int order, double x) {
-    if (order == 1) return std::fabs(x + 1.1924310) < 0.35;
-    if (order == 2) return std::fabs(x + 2.2563762) < 0.35 || std::fabs(x - 1.4905628) < 0.35;
+    if (order == 1) return std::fabs(x + 1.1924312) < 0.35;
+    if (order == 2) return std::fabs(x + 2.2563764) < 0.35 || std::fabs(x - 1.4905712) < 0.35;
     return false;
 }
 
@@ -104,7 +104,7 @@ struct Tally {
     }
 
     bool report() const {
-        std::printf("%-34s %10" PRIu64 " results, worst %.6f ULP of %.3f at %.9g", name.c_str(),
+        std::printf("%-42s %10" PRIu64 " results, worst %.6f ULP of %.3f at %.9g", name.c_str(),
                     tried, worst, bound, worst_at);
         if (inexact) std::printf(", %" PRIu64 " not correctly rounded", inexact);
         std::printf("%s\n", failed ? "  FAILED" : "");
@@ -133,13 +133,12 @@ template <> double any_gradient(std::mt19937_64 &random) {
 // 16-bit types --------------------------------------------------------------------------------
 
 struct Narrow {
-    const char *name;
     const Format &format;
     float (*widen)(mish_u16);
     mish_u16 (*narrow)(float);
 };
-const Narrow NARROW[] = {{"f16", F16, f32_from_f16, f16_from_f32},
-                         {"bf16", BF16, f32_from_bf16, bf16_from_f32}};
+const Narrow F16_TYPE = {F16, f32_from_f16, f16_from_f32},
+             BF16_TYPE = {BF16, f32_from_bf16, bf16_from_f32};
 
 // Rounds to nearest, ties to even, straight from double.
 double round_to(double exact, const Format &f) {
@@ -149,8 +148,7 @@ double round_to(double exact, const Format &f) {
                                                                  : rounded;
 }
 
-template <class M> void narrow(const Narrow &type, bool list) {
-    const std::string name = type.name;
+template <class M> void narrow(const std::string &name, const Narrow &type, bool list) {
     Tally tallies[] = {{name + " mish", type.format, 0.501, 0},
                        {name + " mish'", type.format, 0.501, 1},
                        {name + " mish''", type.format, 0.501, 2},
@@ -329,9 +327,9 @@ int main(int argc, char **argv) {
     special<Exact<float>, float>("f32 in pairs", false);
     special<Exact<double>, double>("f64", false);
     if (!only_wide) {
-        narrow<Brief<false>>(NARROW[0], list);
-        narrow<Brief<true>>(NARROW[1], list);
-        narrow<MathBF16>(NARROW[1], list);
+        narrow<Brief<false>>("f16", F16_TYPE, list);
+        narrow<Brief<true>>("bf16", BF16_TYPE, list);
+        narrow<MathBF16>("bf16, fast double", BF16_TYPE, list);
     }
 
     std::vector<Hardware> models(3);
@@ -341,7 +339,8 @@ int main(int argc, char **argv) {
                                            true);
     wide<Exact<float>, float, double, long double>("f32 in pairs", F32, {1, 2, 2}, float_inputs(),
                                                    models, false);
-    wide<Exact<double>, double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(), models, true);
+    wide<Exact<double>, double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(),
+                                                        models, true);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     std::printf("%d passed, %d failed in %.0fs\n", passed, wrong, took.count());
     return wrong == 0 ? 0 : 1;

@@ -7,6 +7,7 @@ mod demo;
 mod examples;
 mod julia;
 mod kernel_math;
+mod libtorch;
 mod outcome;
 mod paths;
 mod python;

@@ -9,7 +9,7 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::CORE;
-use crate::{build, c_suite, examples, kernel_math, paths, toolchain};
+use crate::{build, c_suite, examples, kernel_math, libtorch, paths, toolchain, wheel};
 
 /// What steps need and only the first of them prepares.
 struct Context {
@@ -40,6 +40,10 @@ const STEPS: &[(&str, Step)] = &[
     ("examples", |context| {
         examples::all(&context.library, &context.python)
     }),
+    ("libtorch", |context| {
+        libtorch::all(&context.library, &context.python)
+    }),
+    ("wheel", |_| one("the wheel, installed", wheel::installed())),
 ];
 
 /// Runs the steps; the exit code says whether all passed.

@@ -47,6 +47,36 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     })
 }
 
+/// Builds the wheel, installs it into an empty environment and uses it from there.
+pub fn installed() -> Outcome {
+    let run = || -> Result<()> {
+        let wheel = build()?;
+        let folder = paths::target().join("wheel-test");
+        if folder.exists() {
+            fs::remove_dir_all(&folder)?;
+        }
+        program(crate::python::host()?)
+            .args(["-m", "venv"])
+            .arg(&folder)
+            .check()?;
+        let python = folder.join("bin/python");
+        program(&python)
+            .args(["-m", "pip", "install", "--quiet", "--no-index"])
+            .arg("--disable-pip-version-check")
+            .arg(&wheel)
+            .check()?;
+        program(&python)
+            .args(["-I", "-m", "mish"])
+            .current_dir(&folder)
+            .check()
+    };
+    let result = run();
+    if let Err(error) = &result {
+        println!("{error:#}");
+    }
+    Outcome::of(result.is_ok())
+}
+
 /// Builds the wheel into `dist` and checks what it promises.
 pub fn build() -> Result<PathBuf> {
     toolchain::ensure()?;

@@ -135,6 +135,7 @@ fn header(sm: u32) -> String {
                 resident,
                 vectors,
                 vector_bytes,
+                together,
                 load,
                 store,
                 strided_units,
@@ -146,6 +147,7 @@ fn header(sm: u32) -> String {
                  static const int BLOCKS = {};\n    \
                  static const int VECTORS = {vectors};\n    \
                  static const int VECTOR_BYTES = {vector_bytes};\n    \
+                 static const int TOGETHER = {together};\n    \
                  static const Cache LOAD = {};\n    \
                  static const Cache STORE = {};\n    \
                  static const int STRIDED_UNITS = {strided_units};\n}};",

@@ -24,17 +24,18 @@ OPERATIONS = {"forward": ("Forward", 2), "backward": ("Backward", 3), "double_ba
 DTYPES = {"f16": "F16", "bf16": "BF16", "f32": "F32", "f64": "F64"}
 VECTOR_BYTES = 16
 
-# Threads of a block, vectors per thread, threads per multiprocessor to leave registers for.
-CANDIDATES = list(itertools.product((128, 256), (1, 2, 4), (1024, 1280, 1536, 1792)))
+# Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
+# of a vector to compute at once.
+CANDIDATES = list(itertools.product((128,), (1, 2, 4), (1024, 1280, 1536, 1792), (0, 1, 2)))
 
 
-def header(threads, vectors, resident):
+def header(threads, vectors, resident, together):
     text = "template <class O, class E> struct Policy;\n"
     for (op, _), element in itertools.product(OPERATIONS.values(), DTYPES.values()):
         text += (
             f"template <> struct Policy<{op}, {element}> {{ static const int THREADS = {threads};"
             f" static const int BLOCKS = {max(1, resident // threads)}; static const int VECTORS = {vectors};"
-            f" static const int VECTOR_BYTES = {VECTOR_BYTES}; static const Cache LOAD = CACHE_DEFAULT;"
+            f" static const int VECTOR_BYTES = {VECTOR_BYTES}; static const int TOGETHER = {together}; static const Cache LOAD = CACHE_DEFAULT;"
             f" static const Cache STORE = CACHE_DEFAULT; static const int STRIDED_UNITS = 1; }};\n"
         )
     return text
@@ -102,7 +103,7 @@ def loaded(cubin, names):
 
 def launcher(torch, function, candidate, tensors):
     """What src/cuda/launch.rs does for aligned operands whose length is whole vectors."""
-    threads, unrolled, _ = candidate
+    threads, unrolled = candidate[:2]
     device = torch.cuda.get_device_properties(0)
     n, size = tensors[0].numel(), tensors[0].element_size()
     vectors = n * size // VECTOR_BYTES
@@ -175,7 +176,7 @@ def time_all(arguments):
                 print("   ", r["impl"], r["policy"], r["us_median"], r["us_min"], r["tb_per_s"], flush=True)
         del x, g, h, y, z, operands, cases
         torch.cuda.empty_cache()
-    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident"], "rows": rows}
+    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident", "together"], "rows": rows}
     arguments.out.write_text(json.dumps(report, indent=0))
 
 

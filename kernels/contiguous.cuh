@@ -20,29 +20,46 @@ struct Span {
 static_assert(sizeof(Span) == 24, "mirrored by the host");
 
 // Computes and stores one vector per output at byte offset `offset`.
-template <class O, class E, int BYTES, Cache STORE>
-MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out, mish_u64 offset) {
+//
+// `zero` is 0, which the compiler does not know. Mixing the last results into an input, masked by
+// it, keeps the compiler from starting on all elements at once, which in the longer formulas takes
+// more registers than there are at the occupancy that the memory wants.
+template <class O, class E, int BYTES, class P>
+MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out,
+                            mish_u64 offset, mish_u32 zero) {
     typedef Vector<E, BYTES> V;
     typedef typename E::Value Value;
-    Value arguments[O::INPUTS][V::ELEMENTS], results[O::OUTPUTS][V::ELEMENTS];
+    Words<V::WORDS> packed[O::OUTPUTS];
 #pragma unroll
-    for (int k = 0; k < O::INPUTS; ++k) V::unpack(loaded[k], arguments[k]);
+    for (int g = 0; g < V::WORDS; g += V::GROUP_WORDS) {
+        Value arguments[O::INPUTS][V::GROUP_ELEMENTS], results[O::OUTPUTS][V::GROUP_ELEMENTS];
 #pragma unroll
-    for (int i = 0; i < V::ELEMENTS; ++i) {
-        Value element[O::INPUTS], result[O::OUTPUTS];
+        for (int k = 0; k < O::INPUTS; ++k) {
+            Words<V::GROUP_WORDS> words;
 #pragma unroll
-        for (int k = 0; k < O::INPUTS; ++k) element[k] = arguments[k][i];
-        O::template apply<E>(element, result);
+            for (int i = 0; i < V::GROUP_WORDS; ++i) words.w[i] = loaded[k].w[g + i];
+            if (g > 0 && P::TOGETHER > 0 && (g / V::GROUP_WORDS) % P::TOGETHER == 0
+                && k == O::INPUTS - 1)
 #pragma unroll
-        for (int k = 0; k < O::OUTPUTS; ++k) results[k][i] = result[k];
+                for (int j = 0; j < O::OUTPUTS; ++j) words.w[0] |= packed[j].w[g - 1] & zero;
+            E::unpack(words.w, arguments[k]);
+        }
+#pragma unroll
+        for (int i = 0; i < V::GROUP_ELEMENTS; ++i) {
+            Value element[O::INPUTS], result[O::OUTPUTS];
+#pragma unroll
+            for (int k = 0; k < O::INPUTS; ++k) element[k] = arguments[k][i];
+            O::template apply<E>(element, result);
+#pragma unroll
+            for (int k = 0; k < O::OUTPUTS; ++k) results[k][i] = result[k];
+        }
+#pragma unroll
+        for (int k = 0; k < O::OUTPUTS; ++k) E::pack(results[k], packed[k].w + g);
     }
 #pragma unroll
-    for (int k = 0; k < O::OUTPUTS; ++k) {
-        Words<V::WORDS> packed;
-        V::pack(results[k], packed);
+    for (int k = 0; k < O::OUTPUTS; ++k)
         if (!O::OPTIONAL_OUTPUTS || out[k])
-            store_vector<STORE>((char *)out[k] + offset, packed);
-    }
+            store_vector<P::STORE>((char *)out[k] + offset, packed[k]);
 }
 
 // A tile is blockDim.x * VECTORS vectors. The first blocks do one tile each; in those after them a
@@ -55,6 +72,7 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
     typedef typename E::Value Value;
     typedef typename E::Bits Bits;
     const mish_u32 head_bytes = span.head * mish_u32(sizeof(Bits));
+    const mish_u32 zero = span.head >> 16;  // a head is shorter than a vector
 
     if (blockIdx.x < span.tiles) {
         const mish_u64 first = mish_u64(blockIdx.x) * (blockDim.x * P::VECTORS) + threadIdx.x;
@@ -68,7 +86,7 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
                 load_vector<P::LOAD>((const char *)in[k] + offset + j * step, loaded[j][k]);
 #pragma unroll
         for (int j = 0; j < P::VECTORS; ++j)
-            one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded[j], out, offset + j * step);
+            one_vector<O, E, P::VECTOR_BYTES, P>(loaded[j], out, offset + j * step, zero);
         return;
     }
 
@@ -80,7 +98,7 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
 #pragma unroll
         for (int k = 0; k < O::INPUTS; ++k)
             load_vector<P::LOAD>((const char *)in[k] + offset, loaded[k]);
-        one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded, out, offset);
+        one_vector<O, E, P::VECTOR_BYTES, P>(loaded, out, offset, zero);
         return;
     }
 

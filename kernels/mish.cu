@@ -3,7 +3,8 @@
 // pointers in the operation's order, then a Span; strided ones take one Strided.
 //
 // `policy.cuh` is generated from src/cuda/policy.rs for the architecture at hand; it defines
-// Policy<O, E> with THREADS, BLOCKS, VECTORS, VECTOR_BYTES, LOAD, STORE and STRIDED_UNITS.
+// Policy<O, E> with THREADS, BLOCKS, VECTORS, VECTOR_BYTES, TOGETHER, LOAD, STORE and
+// STRIDED_UNITS.
 #include "strided.cuh"
 
 #include "policy.cuh"

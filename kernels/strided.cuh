@@ -103,7 +103,7 @@ MISH_DEVICE void strided_vectors(const Strided &s) {
         char *base = (char *)s.pointers[O::INPUTS + k];
         out[k] = !O::OPTIONAL_OUTPUTS || base ? base + offsets[O::INPUTS + k] : 0;
     }
-    one_vector<O, E, 16, P::STORE>(loaded, out, 0);
+    one_vector<O, E, 16, P>(loaded, out, 0, s.flags >> 16);
 }
 
 template <class O, class E, class P> MISH_DEVICE void strided(const Strided &s) {

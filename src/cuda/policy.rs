@@ -28,6 +28,9 @@ pub struct Policy {
     pub vectors: u32,
     /// Bytes per vector access: 16, or 32 from sm_100 on.
     pub vector_bytes: u32,
+    /// Words (of float64: elements) of a vector that a thread may compute at once; 0 leaves it to
+    /// the compiler.
+    pub together: u32,
     /// Hint of the loads.
     pub load: Cache,
     /// Hint of the stores.
@@ -56,18 +59,20 @@ const BASE: Policy = Policy {
     vectors: 2,
     // The widest access before sm_100.
     vector_bytes: 16,
+    together: 0,
     load: Cache::Default,
     store: Cache::Default,
     // Scalar accesses need more of them in flight; more than four cost occupancy.
     strided_units: 4,
 };
 
-/// A policy of the given threads, vectors and resident threads.
-const fn tuned(threads: u32, vectors: u32, resident: u32) -> Policy {
+/// A policy of the given threads, vectors, resident threads and words together.
+const fn tuned(threads: u32, vectors: u32, resident: u32, together: u32) -> Policy {
     Policy {
         threads,
         vectors,
         resident,
+        together,
         strided_units: 2,
         ..BASE
     }
@@ -118,73 +123,73 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "forward",
         dtype: "f16",
-        policy: tuned(128, 2, 1536),
+        policy: tuned(128, 2, 1536, 0),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "f16",
-        policy: tuned(128, 2, 1024),
+        policy: tuned(128, 2, 1024, 0),
     },
     Rule {
         sm: 90,
         op: "double_backward",
         dtype: "f16",
-        policy: tuned(128, 1, 1536),
+        policy: tuned(128, 1, 1536, 0),
     },
     Rule {
         sm: 90,
         op: "forward",
         dtype: "bf16",
-        policy: tuned(128, 2, 1280),
+        policy: tuned(128, 2, 1280, 0),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "bf16",
-        policy: tuned(128, 1, 1792),
+        policy: tuned(128, 1, 1792, 0),
     },
     Rule {
         sm: 90,
         op: "double_backward",
         dtype: "bf16",
-        policy: tuned(128, 1, 896),
+        policy: tuned(128, 2, 1536, 1),
     },
     Rule {
         sm: 90,
         op: "forward",
         dtype: "f32",
-        policy: tuned(128, 2, 1536),
+        policy: tuned(128, 2, 1536, 0),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "f32",
-        policy: tuned(128, 2, 1024),
+        policy: tuned(128, 2, 1024, 0),
     },
     Rule {
         sm: 90,
         op: "double_backward",
         dtype: "f32",
-        policy: tuned(128, 1, 1024),
+        policy: tuned(128, 1, 1024, 0),
     },
     Rule {
         sm: 90,
         op: "forward",
         dtype: "f64",
-        policy: tuned(128, 2, 1792),
+        policy: tuned(128, 2, 1792, 0),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "f64",
-        policy: tuned(128, 4, 1280),
+        policy: tuned(128, 4, 1280, 0),
     },
     Rule {
         sm: 90,
         op: "double_backward",
         dtype: "f64",
-        policy: tuned(128, 1, 1280),
+        policy: tuned(128, 2, 1024, 1),
     },
     // One operand to load, and few registers needed per vector: four in flight.
     Rule {

@@ -123,13 +123,13 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "forward",
         dtype: "f16",
-        policy: tuned(128, 2, 1536, 0),
+        policy: tuned(128, 2, 1536, 1),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "f16",
-        policy: tuned(128, 2, 1024, 0),
+        policy: tuned(128, 1, 1792, 2),
     },
     Rule {
         sm: 90,
@@ -147,13 +147,13 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "backward",
         dtype: "bf16",
-        policy: tuned(128, 1, 1792, 0),
+        policy: tuned(128, 1, 1536, 1),
     },
     Rule {
         sm: 90,
         op: "double_backward",
         dtype: "bf16",
-        policy: tuned(128, 2, 1536, 1),
+        policy: tuned(128, 4, 1024, 1),
     },
     Rule {
         sm: 90,
@@ -165,7 +165,7 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "backward",
         dtype: "f32",
-        policy: tuned(128, 2, 1024, 0),
+        policy: tuned(128, 1, 1280, 2),
     },
     Rule {
         sm: 90,

@@ -1,12 +1,14 @@
 """mish.torch: values, gradients of every order, transforms, tracing, bad input."""
 
 import copy
+import importlib.util
 import io
 import math
 import pickle
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -265,6 +267,20 @@ def test_saves_the_input_alone():
         x = sample(6, grad=True)
         mish.torch.mish(x)
     assert len(saved) == 1 and saved[0] is x
+
+
+def test_memory():
+    # As `bench/torch_overhead.py` measures it: the allocations that the profiler sees.
+    path = Path(__file__).resolve().parents[2] / "bench" / "torch_overhead.py"
+    spec = importlib.util.spec_from_file_location("torch_overhead", path)
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    peaks = bench.memory()
+    training = peaks.pop("ten layers, training step")
+    assert training["mish.torch.Mish"] == training["nn.Mish"] > 0
+    off, on = peaks["in place, gradient off"], peaks["in place, gradient on"]
+    assert off["mish.torch.Mish"] == 0
+    assert 0 < on["mish.torch.Mish"] <= on["nn.Mish"]
 
 
 def test_inference_mode_and_detached():

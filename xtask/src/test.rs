@@ -227,13 +227,19 @@ fn machine_code() -> Outcome {
     ]))
 }
 
-const TESTS: &str = "tests/python";
+/// The tests in Python.
+pub const TESTS: &str = "tests/python";
 /// How the names of the files begin whose tests need PyTorch.
 const TORCH_TESTS: [&str; 2] = ["test_torch", "test_mish_cuda"];
 
 fn core(python: &Path, library: &Path) -> Outcome {
+    Outcome::count(pytest(python, library).args(core_tests()))
+}
+
+/// pytest's arguments that leave out what needs PyTorch.
+pub fn core_tests() -> Vec<String> {
     let ignored = TORCH_TESTS.map(|start| format!("--ignore-glob=*/{start}*"));
-    Outcome::count(pytest(python, library).args(ignored).arg(TESTS))
+    ignored.into_iter().chain([TESTS.to_owned()]).collect()
 }
 
 fn torch(python: &Path, library: &Path) -> Outcome {

@@ -329,6 +329,13 @@ def test_lazy_tensors():
     want = F.mish(imaginary.resolve_neg())
     assert imaginary.is_neg()
     torch.testing.assert_close(mish.torch.mish(imaginary), want)
+    out = torch.empty(4, dtype=torch.complex64).conj().imag
+    OPS.forward.out(imaginary, out=out)
+    torch.testing.assert_close(out.resolve_neg(), want)
+    for in_place in (OPS.forward_, OPS._forward_):
+        changed = imaginary.resolve_neg()._neg_view()
+        in_place(changed)
+        torch.testing.assert_close(changed.resolve_neg(), F.mish(-imaginary.resolve_neg()))
     torch.testing.assert_close(mish.torch.mish(imaginary, inplace=True).resolve_neg(), want)
     x = torch.randn(4)
     torch.testing.assert_close(mish.torch.mish(torch._lazy_clone(x)), F.mish(x))

@@ -83,6 +83,17 @@ def _into(x, *, out):
     out.copy_(ops.forward(x))
 
 
+# PyTorch's own rule for lazily negated tensors fails before 2.15 on operators without a result.
+
+
+def _negated_in_place(x):
+    x.copy_(ops.plain_forward(x.resolve_neg()))
+
+
+def _negated_into(x, *, out):
+    out.copy_(ops.plain_forward(x.resolve_neg()))
+
+
 def _register():
     lib = ops.definitions
     for name, fake in (
@@ -107,7 +118,9 @@ def _register():
         ):
             torch.library.register_vmap(op, rule, lib=lib)
         lib.impl(prefix + "forward_", _in_place, "FuncTorchBatched")
+        lib.impl(prefix + "forward_", _negated_in_place, "Negative")
     lib.impl("forward.out", _into, "FuncTorchBatched")
+    lib.impl("forward.out", _negated_into, "Negative")
 
 
 _register()

@@ -376,6 +376,22 @@ def test_mismatches(op):
         OPS.double_backward(torch.ones(2), torch.ones(4), torch.ones(4))
 
 
+def test_second_operands_of_the_wrong_kind():
+    x = torch.ones(4)
+    for op in (OPS.double_backward, OPS._double_backward):
+        with pytest.raises(RuntimeError, match="grad_y.*dtype Float.*Double"):
+            op(x, x.double(), x)
+        with pytest.raises(RuntimeError, match=r"grad_grad_x.*shape \[4\].*\[4, 1\]"):
+            op(x[:, None], x, x)
+    sparse, quantized = x.to_sparse(), torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+    for bad in (sparse, quantized):
+        for operands in ((bad, x), (x, bad)):
+            with pytest.raises(NotImplementedError, match="mish::backward"):
+                OPS.backward(*operands)
+        with pytest.raises(NotImplementedError, match="mish::forward.out"):
+            OPS.forward.out(x, out=bad)
+
+
 def test_mixed_devices():
     here, there = torch.ones(3), torch.ones(3, device="meta")
     for op in (OPS.backward, OPS._backward):

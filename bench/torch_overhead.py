@@ -136,9 +136,10 @@ def memory():
         model = torch.nn.Sequential(*layers)
         x = torch.randn(4096, 64)
 
+        # Ends as it began: the profiler does not know the size of what was there before.
         def step():
-            model.zero_grad(set_to_none=True)
             model(x).sum().backward()
+            model.zero_grad(set_to_none=True)
 
         return step
 

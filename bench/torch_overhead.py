@@ -11,6 +11,7 @@ in one training step of ten layers, and in one in-place call.
 
 import argparse
 import datetime
+import gc
 import json
 import os
 import pathlib
@@ -116,6 +117,7 @@ def overhead(rounds):
 def peak(function):
     """The most bytes allocated at once during the call, beyond what there was."""
     function()
+    gc.collect()  # so that nothing older is freed meanwhile
     with torch.profiler.profile(profile_memory=True) as profile:
         function()
     events = [e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"]

@@ -17,6 +17,7 @@ import os
 import pathlib
 import platform
 import statistics
+import subprocess
 import sys
 import time
 
@@ -175,6 +176,8 @@ def main():
         "torch": torch.__version__,
         "python": platform.python_version(),
         "cpu": cpu(),
+        "commit": commit(),
+        "load average": round(os.getloadavg()[1], 1),
         "elements": 8,
         "rounds": arguments.rounds,
         "call overhead": overhead(arguments.rounds),
@@ -192,6 +195,14 @@ def main():
         print(f"{name:70} " + "  ".join(f"{k} {v}" for k, v in result.items()))
     if arguments.out:
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+def commit():
+    command = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def cpu():

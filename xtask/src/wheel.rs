@@ -51,6 +51,12 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         [flag, option, out] if flag == "--check" && option == "--out" => (true, Some(out)),
         _ => bail!(USAGE),
     };
+    let describe = || program("git").args(["describe", "--always", "--dirty"]);
+    // Of what is packed, whatever is committed meanwhile.
+    let commit = match out {
+        Some(_) => describe().read()?,
+        None => String::new(),
+    };
     let wheel = build()?;
     println!("built {}", wheel.display());
     if !check {
@@ -75,9 +81,6 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     }
     if let Some(out) = out {
         let name = wheel.file_name().unwrap_or_default().to_string_lossy();
-        let commit = program("git")
-            .args(["describe", "--always", "--dirty"])
-            .read()?;
         let text = format!(
             "{{\n \"wheel\": \"{name}\",\n \"sha256\": \"{}\",\n \"bytes\": {},\n \
              \"commit\": \"{}\",\n \"environments\": [\n  {}\n ]\n}}\n",

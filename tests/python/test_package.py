@@ -11,6 +11,7 @@ import pytest
 from mish import _abi, _library
 
 PACKAGE = Path(mish.__file__).resolve().parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def run(code, **environment):
@@ -108,7 +109,7 @@ def test_library_of_another_abi(monkeypatch):
 def test_prototypes_are_those_of_the_metadata():
     import json
 
-    metadata = json.loads((PACKAGE.parents[1] / "mish.abi.json").read_text())
+    metadata = json.loads((ROOT / "bindings" / "mish.abi.json").read_text())
     functions = {function["name"]: function for function in metadata["functions"]}
     assert set(functions) == set(_abi.PROTOTYPES)
     for name, (_, parameters) in _abi.PROTOTYPES.items():

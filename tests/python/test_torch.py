@@ -1,12 +1,14 @@
 """mish.torch: values, gradients of every order, transforms, tracing, bad input."""
 
 import copy
+import importlib.util
 import io
 import math
 import pickle
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
@@ -267,6 +269,80 @@ def test_saves_the_input_alone():
     assert len(saved) == 1 and saved[0] is x
 
 
+def test_memory():
+    # As `bench/torch_overhead.py` measures it: the allocations that the profiler sees.
+    path = Path(__file__).resolve().parents[2] / "bench" / "torch_overhead.py"
+    spec = importlib.util.spec_from_file_location("torch_overhead", path)
+    bench = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(bench)
+    peaks = bench.memory()
+    training = peaks.pop("ten layers, training step")
+    assert training["mish.torch.Mish"] == training["nn.Mish"] > 0
+    off, on = peaks["in place, gradient off"], peaks["in place, gradient on"]
+    assert off["mish.torch.Mish"] == 0
+    assert 0 < on["mish.torch.Mish"] <= on["nn.Mish"]
+
+
+def test_inference_mode_and_detached():
+    with torch.inference_mode():
+        x = torch.randn(3)
+        want = F.mish(x)
+        torch.testing.assert_close(mish.torch.mish(x), want)
+        torch.testing.assert_close(mish.torch.mish(x, inplace=True), want)
+        assert not mish.torch.mish(torch.ones(3, requires_grad=True)).requires_grad
+
+
+@pytest.mark.parametrize("reentrant", (False, True))
+def test_activation_checkpointing(reentrant):
+    from torch.utils.checkpoint import checkpoint
+
+    x = sample(5, grad=True)
+    with torch.autograd.graph.save_on_cpu():
+        checkpoint(mish.torch.mish, x, use_reentrant=reentrant).sum().backward()
+    torch.testing.assert_close(x.grad, torch.autograd.grad(F.mish(x).sum(), x)[0])
+
+
+def test_dispatch_modes_and_subclasses_see_the_operators():
+    from torch._subclasses import FakeTensorMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Names(TorchDispatchMode):
+        seen = []
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            self.seen.append(function._schema.name)
+            return function(*args, **(kwargs or {}))
+
+    x = torch.randn(5, requires_grad=True)
+    with Names():
+        mish.torch.mish(x).backward(torch.ones(5))
+    ours = [name for name in Names.seen if name.startswith("mish::")]
+    assert ours == ["mish::_forward", "mish::_backward"]
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        assert mish.torch.mish(x).shape == (5,)
+    parameter = torch.nn.Parameter(torch.randn(3))
+    torch.testing.assert_close(mish.torch.mish(parameter), F.mish(parameter))
+
+
+def test_lazy_tensors():
+    imaginary = torch.randn(4, dtype=torch.complex64).conj().imag
+    want = F.mish(imaginary.resolve_neg())
+    assert imaginary.is_neg()
+    torch.testing.assert_close(mish.torch.mish(imaginary), want)
+    out = torch.empty(4, dtype=torch.complex64).conj().imag
+    OPS.forward.out(imaginary, out=out)
+    torch.testing.assert_close(out.resolve_neg(), want)
+    for in_place in (OPS.forward_, OPS._forward_):
+        changed = imaginary.resolve_neg()._neg_view()
+        in_place(changed)
+        torch.testing.assert_close(changed.resolve_neg(), F.mish(-imaginary.resolve_neg()))
+    torch.testing.assert_close(mish.torch.mish(imaginary, inplace=True).resolve_neg(), want)
+    x = torch.randn(4)
+    torch.testing.assert_close(mish.torch.mish(torch._lazy_clone(x)), F.mish(x))
+    zero = torch._efficientzerotensor((4,))
+    assert torch.equal(OPS.backward(zero, x), torch.zeros(4))
+
+
 # Bad input.
 
 
@@ -298,6 +374,38 @@ def test_mismatches(op):
         call(torch.ones(4).double(), torch.ones(4))
     with pytest.raises(RuntimeError, match="grad_grad_x.*shape"):
         OPS.double_backward(torch.ones(2), torch.ones(4), torch.ones(4))
+
+
+def test_second_operands_of_the_wrong_kind():
+    x = torch.ones(4)
+    for op in (OPS.double_backward, OPS._double_backward):
+        with pytest.raises(RuntimeError, match="grad_y.*dtype Float.*Double"):
+            op(x, x.double(), x)
+        with pytest.raises(RuntimeError, match=r"grad_grad_x.*shape \[4\].*\[4, 1\]"):
+            op(x[:, None], x, x)
+    sparse, quantized = x.to_sparse(), torch.quantize_per_tensor(x, 0.1, 0, torch.qint8)
+    for bad in (sparse, quantized):
+        for operands in ((bad, x), (x, bad)):
+            with pytest.raises(NotImplementedError, match="mish::backward"):
+                OPS.backward(*operands)
+        with pytest.raises(NotImplementedError, match="mish::forward.out"):
+            OPS.forward.out(x, out=bad)
+
+
+def test_mixed_devices():
+    here, there = torch.ones(3), torch.ones(3, device="meta")
+    for op in (OPS.backward, OPS._backward):
+        for grad_y, x in ((here, there), (there, here)):
+            with pytest.raises(RuntimeError, match="same device.*grad_y"):
+                op(grad_y, x)
+    with pytest.raises(RuntimeError, match="same device.*out"):
+        OPS.forward.out(here, out=there)
+    with pytest.raises(RuntimeError, match="expected grad_y to have shape"):
+        OPS.backward(torch.ones(4, device="meta"), there)
+    with pytest.raises(NotImplementedError, match="'torch.int32'"):
+        mish.torch.mish(there.int())
+    with pytest.raises(RuntimeError, match="\"mish\" not implemented for 'Int'"):
+        OPS.forward(here.int())
 
 
 def test_bad_out():

@@ -48,6 +48,12 @@ impl Program {
         self
     }
 
+    /// Takes an environment variable away.
+    pub fn without_env(mut self, name: &str) -> Self {
+        self.0.env_remove(name);
+        self
+    }
+
     /// Runs it in a folder other than the root.
     pub fn current_dir(mut self, folder: impl AsRef<std::path::Path>) -> Self {
         self.0.current_dir(folder);

@@ -26,9 +26,11 @@ cargo xtask <task>
   demo       build, run every example, then Mish beside its peers on the ancestor's workload
              [--no-peers] [--json FILE] [--repeats N]
   test       everything that can be tested on this machine, with a summary
-             [--no-torch] leaves out what needs PyTorch, [NAME...] runs only these steps
-  wheel      the Python wheel, in dist/  [--check] also tests it beside the newest and the
-             oldest PyTorch served, each in an environment of its own (11 GB)
+             [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
+             [NAME...] runs only these steps
+  wheel      the Python wheel, in dist/
+             [--check] also tests it beside the newest and the oldest PyTorch served (11 GB) and
+             with every Python on the PATH, each in an environment of its own; [--out FILE]
   bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
 ";
 

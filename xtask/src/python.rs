@@ -35,6 +35,11 @@ impl Environment {
     /// The environment's interpreter; creates or renews the environment if its requirements
     /// changed.
     pub fn ensure(&self) -> Result<PathBuf> {
+        self.ensure_for(host)
+    }
+
+    /// The same, made by the interpreter that `host` finds.
+    pub fn ensure_for(&self, host: impl Fn() -> Result<&'static str>) -> Result<PathBuf> {
         let folder = paths::deps().join(self.name);
         let python = folder.join("bin/python");
         let wanted = fs::read_to_string(paths::root().join(self.requirements))

@@ -1,20 +1,22 @@
 //! `cargo xtask test`: everything that can be tested on this machine, and a summary of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
-use crate::command::{cargo, is_installed, program};
+use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
-use crate::python::CORE;
+use crate::python::{CORE, TORCH};
 use crate::{build, c_suite, examples, kernel_math, libtorch, paths, toolchain, wheel};
 
-/// What steps need and only the first of them prepares.
+/// What the steps need, prepared before the first of them.
 struct Context {
-    library: std::path::PathBuf,
-    python: std::path::PathBuf,
+    library: PathBuf,
+    python: PathBuf,
+    /// The interpreter that has PyTorch; `None` if no step of this run needs it.
+    torch: Option<PathBuf>,
 }
 
 type Step = fn(&Context) -> Vec<(String, Outcome)>;
@@ -35,15 +37,24 @@ const STEPS: &[(&str, Step)] = &[
         one("kernel mathematics on the host", kernel_math::run())
     }),
     ("python", |context| {
-        one("pytest: core", python(&context.python, &context.library))
+        one("pytest: core", core(&context.python, &context.library))
     }),
     ("examples", |context| {
         examples::all(&context.library, &context.python)
     }),
-    ("libtorch", |context| {
-        libtorch::all(&context.library, &context.python)
-    }),
     ("wheel", |_| one("the wheel, installed", wheel::installed())),
+];
+
+type TorchStep = fn(&Context, &Path) -> Vec<(String, Outcome)>;
+
+/// The steps that need PyTorch, and its interpreter.
+const TORCH_STEPS: &[(&str, TorchStep)] = &[
+    ("torch", |context, python| {
+        one("pytest: PyTorch", torch(python, &context.library))
+    }),
+    ("libtorch", |context, python| {
+        libtorch::all(&context.library, python)
+    }),
 ];
 
 /// Runs the steps; the exit code says whether all passed.
@@ -54,31 +65,53 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         .map(String::as_str)
         .filter(|argument| *argument != "--no-torch")
         .collect();
-    if let Some(unknown) = wanted
-        .iter()
-        .find(|name| !STEPS.iter().any(|(step, _)| step == *name))
-    {
-        let names: Vec<_> = STEPS.iter().map(|(name, _)| *name).collect();
+    let names: Vec<_> = (STEPS.iter().map(|(name, _)| *name))
+        .chain(TORCH_STEPS.iter().map(|(name, _)| *name))
+        .collect();
+    if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
         bail!("no step {unknown}; the steps are {}", names.join(", "));
     }
-    let library = build::library()?;
-    let python = CORE.ensure()?;
-    let context = Context { library, python };
+    let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
+    let needs_torch = with_torch && TORCH_STEPS.iter().any(|(name, _)| is_wanted(name));
+    let context = Context {
+        library: build::library()?,
+        python: CORE.ensure()?,
+        torch: needs_torch.then(prepare_torch).transpose()?,
+    };
     let mut results = Vec::new();
-    for (name, step) in STEPS {
-        if !wanted.is_empty() && !wanted.contains(name) {
-            continue;
-        }
-        println!("\n── {name}");
-        let start = Instant::now();
-        let outcomes = step(&context);
-        println!("── {name}: {:.0} s", start.elapsed().as_secs_f64());
-        results.extend(outcomes);
+    for (name, step) in STEPS.iter().filter(|(name, _)| is_wanted(name)) {
+        results.extend(timed(name, || step(&context)));
     }
-    Ok(summary(&results, with_torch))
+    for (name, step) in TORCH_STEPS.iter().filter(|(name, _)| is_wanted(name)) {
+        match &context.torch {
+            Some(python) => results.extend(timed(name, || step(&context, python))),
+            None => results.push((
+                (*name).to_owned(),
+                Outcome::NotRun("left out by --no-torch".into()),
+            )),
+        }
+    }
+    Ok(summary(&results))
 }
 
-fn summary(results: &[(String, Outcome)], with_torch: bool) -> ExitCode {
+fn prepare_torch() -> Result<PathBuf> {
+    TORCH
+        .ensure()
+        .context("PyTorch for the tests (--no-torch does without)")
+}
+
+fn timed(
+    name: &str,
+    step: impl FnOnce() -> Vec<(String, Outcome)>,
+) -> impl Iterator<Item = (String, Outcome)> {
+    println!("\n── {name}");
+    let start = Instant::now();
+    let outcomes = step();
+    println!("── {name}: {:.0} s", start.elapsed().as_secs_f64());
+    outcomes.into_iter()
+}
+
+fn summary(results: &[(String, Outcome)]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     let mut missing = Vec::new();
     println!("\n══ what ran");
@@ -96,9 +129,6 @@ fn summary(results: &[(String, Outcome)], with_torch: bool) -> ExitCode {
             }
             Outcome::NotRun(reason) => missing.push(format!("{name}: {reason}")),
         }
-    }
-    if !with_torch {
-        missing.push("everything that needs PyTorch: left out by --no-torch".into());
     }
     println!("══ what did not run, and why");
     for line in &missing {
@@ -197,12 +227,50 @@ fn machine_code() -> Outcome {
     ]))
 }
 
+/// The tests in Python.
+pub const TESTS: &str = "tests/python";
+/// How the names of the files begin whose tests need PyTorch.
+const TORCH_TESTS: [&str; 2] = ["test_torch", "test_mish_cuda"];
+
+fn core(python: &Path, library: &Path) -> Outcome {
+    Outcome::count(pytest(python, library).args(core_tests()))
+}
+
+/// pytest's arguments that leave out what needs PyTorch.
+pub fn core_tests() -> Vec<String> {
+    let ignored = TORCH_TESTS.map(|start| format!("--ignore-glob=*/{start}*"));
+    ignored.into_iter().chain([TESTS.to_owned()]).collect()
+}
+
+fn torch(python: &Path, library: &Path) -> Outcome {
+    let files = || -> Result<Vec<PathBuf>> {
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(paths::root().join(TESTS))? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if TORCH_TESTS
+                .iter()
+                .any(|start| name.to_string_lossy().starts_with(start))
+            {
+                files.push(entry.path());
+            }
+        }
+        files.sort();
+        Ok(files)
+    };
+    match files() {
+        Ok(files) => Outcome::count(pytest(python, library).args(files)),
+        Err(error) => {
+            println!("{error:#}");
+            Outcome::of(false)
+        }
+    }
+}
+
 /// `-rs` names every skipped test and its reason, for the summary.
-fn python(python: &Path, library: &Path) -> Outcome {
-    Outcome::count(
-        program(python)
-            .args(["-m", "pytest", "-q", "-rs", "tests/python"])
-            .env("MISH_LIBRARY", library)
-            .env("PYTHONPATH", paths::root().join("bindings/python")),
-    )
+fn pytest(python: &Path, library: &Path) -> Program {
+    program(python)
+        .args(["-m", "pytest", "-q", "-rs"])
+        .env("MISH_LIBRARY", library)
+        .env("PYTHONPATH", paths::root().join("bindings/python"))
 }

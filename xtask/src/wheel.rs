@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::program;
+use crate::command::{is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::Environment;
+use crate::test::{TESTS, core_tests};
 use crate::{paths, toolchain};
 
 /// The linker, the packer and the checker.
@@ -25,26 +26,87 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 const GLIBC: &str = "2.28";
 const PLATFORM: &str = "manylinux_2_28_x86_64";
 
-/// Builds the wheel; with `--check`, also tests it in two environments with different PyTorches.
+/// Every Python of which the core is tested, if it is on this machine.
+const PYTHONS: [(&str, Environment); 6] = [
+    ("python3.9", core("wheel-python3.9")),
+    ("python3.10", core("wheel-python3.10")),
+    ("python3.11", core("wheel-python3.11")),
+    ("python3.12", core("wheel-python3.12")),
+    ("python3.13", core("wheel-python3.13")),
+    ("python3.14", core("wheel-python3.14")),
+];
+
+const fn core(name: &'static str) -> Environment {
+    Environment::new(name, "xtask/requirements/core.txt")
+}
+
+const USAGE: &str = "usage: cargo xtask wheel [--check] [--out FILE]";
+
+/// Builds the wheel; with `--check`, also tests it in environments with different PyTorches and
+/// Pythons, and writes what came of it to a file.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
-    let check = match arguments {
-        [] => false,
-        [flag] if flag == "--check" => true,
-        _ => bail!("usage: cargo xtask wheel [--check]"),
+    let (check, out) = match arguments {
+        [] => (false, None),
+        [flag] if flag == "--check" => (true, None),
+        [flag, option, out] if flag == "--check" && option == "--out" => (true, Some(out)),
+        _ => bail!(USAGE),
+    };
+    let describe = || program("git").args(["describe", "--always", "--dirty"]);
+    // Of what is packed, whatever is committed meanwhile.
+    let commit = match out {
+        Some(_) => describe().read()?,
+        None => String::new(),
     };
     let wheel = build()?;
     println!("built {}", wheel.display());
-    let mut success = true;
-    if check {
-        for environment in &PYTORCHES {
-            success &= test(environment, &wheel)?;
+    if !check {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (mut records, mut success) = (Vec::new(), true);
+    let mut record = |python: &Path, tests: &[String]| -> Result<()> {
+        let (passed, text) = test(python, &wheel, tests)?;
+        success &= passed;
+        records.push(text);
+        Ok(())
+    };
+    for environment in &PYTORCHES {
+        record(&environment.ensure()?, &[TESTS.to_owned()])?;
+    }
+    for (name, environment) in &PYTHONS {
+        if is_installed(name) {
+            record(&environment.ensure_for(|| Ok(name))?, &core_tests())?;
+        } else {
+            println!("not tested: {name} is not on the PATH");
         }
+    }
+    if let Some(out) = out {
+        let name = wheel.file_name().unwrap_or_default().to_string_lossy();
+        let text = format!(
+            "{{\n \"wheel\": \"{name}\",\n \"sha256\": \"{}\",\n \"bytes\": {},\n \
+             \"commit\": \"{}\",\n \"environments\": [\n  {}\n ]\n}}\n",
+            checksum(&wheel)?,
+            fs::metadata(&wheel)?.len(),
+            commit.trim(),
+            records.join(",\n  ")
+        );
+        fs::write(out, text).with_context(|| out.clone())?;
     }
     Ok(if success {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
+}
+
+fn checksum(file: &Path) -> Result<String> {
+    program(crate::python::host()?)
+        .args([
+            "-c",
+            "import hashlib, sys; data = open(sys.argv[1], 'rb').read(); \
+             print(hashlib.sha256(data).hexdigest(), end='')",
+        ])
+        .arg(file)
+        .read()
 }
 
 /// Builds the wheel, installs it into an empty environment and uses it from there.
@@ -137,18 +199,60 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
     }
 }
 
-/// Installs the wheel beside a PyTorch and runs the tests on what was installed.
-fn test(environment: &Environment, wheel: &Path) -> Result<bool> {
-    let python = environment.ensure()?;
-    program(&python)
-        .args(["-m", "pip", "install", "--quiet", "--no-deps"])
+/// Installs the wheel into an environment and runs tests on what was installed. Returns whether
+/// they passed, and a line of JSON about it.
+fn test(python: &Path, wheel: &Path, tests: &[String]) -> Result<(bool, String)> {
+    program(python)
+        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"])
         .args(["--force-reinstall", "--disable-pip-version-check"])
         .arg(wheel)
         .check()?;
+    let versions = program(python)
+        .args(["-I", "-c", VERSIONS])
+        .without_env("MISH_LIBRARY")
+        .read()?;
+    println!("{versions}");
     let outcome = Outcome::count(
-        program(&python)
-            .args(["-m", "pytest", "-q", "-rs", "tests/python"])
+        program(python)
+            .args(["-m", "pytest", "-q", "-rs"])
+            .args(tests)
+            .without_env("MISH_LIBRARY")
+            .without_env("PYTHONPATH")
             .env("MISH_TEST_INSTALLED", "1"),
     );
-    Ok(matches!(outcome, Outcome::Ran { failed: 0, .. }))
+    let Outcome::Ran {
+        passed,
+        failed,
+        not_run,
+    } = outcome
+    else {
+        bail!("pytest did not run");
+    };
+    // `[4] file:line: reason`
+    let skipped: u32 = (not_run.iter())
+        .filter_map(|line| {
+            line.strip_prefix('[')?
+                .split(']')
+                .next()?
+                .parse::<u32>()
+                .ok()
+        })
+        .sum();
+    let line = format!(
+        "{{{versions}, \"passed\": {passed}, \"failed\": {failed}, \"not run, without a GPU\": {skipped}}}"
+    );
+    Ok((failed == 0, line))
 }
+
+/// What an environment holds, as part of a JSON object; fails if the package is not the wheel's.
+const VERSIONS: &str = r#"
+import importlib.util, json, pathlib, platform
+import mish
+folder = pathlib.Path(mish.__file__).parent
+assert "site-packages" in folder.parts and (folder / "libmish.so").is_file(), folder
+versions = {"python": platform.python_version(), "glibc": platform.libc_ver()[1]}
+for name in ("numpy", "torch"):
+    if importlib.util.find_spec(name):
+        versions[name] = importlib.import_module(name).__version__
+print(json.dumps(versions)[1:-1], end="")
+"#;

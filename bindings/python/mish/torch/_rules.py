@@ -5,26 +5,43 @@ import torch
 from . import _register as ops
 
 
-def _like(*tensors):
-    """The result on tensors without data; checks what the kernels check."""
-    x = tensors[-1]
-    for tensor in tensors:
-        if not tensor.dtype.is_floating_point or tensor.dtype.itemsize < 2:
-            raise NotImplementedError(f'"mish" not implemented for \'{tensor.dtype}\'')
-        if tensor.dtype != x.dtype:
-            raise RuntimeError(f"expected dtype {x.dtype}, like x, but got {tensor.dtype}")
-        torch._check(
-            tensor.dim() == x.dim(), lambda: f"expected shape {x.shape}, got {tensor.shape}"
+_SERVED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_NAMES = ("grad_grad_x", "grad_y", "x")
+
+
+def _check_like(name, tensor, x):
+    """What the kernels check, in their words."""
+    if tensor.dtype != x.dtype:
+        raise RuntimeError(
+            f"expected {name} to have dtype {x.dtype}, like x, but got {tensor.dtype}"
         )
-        for size, expected in zip(tensor.shape, x.shape):
-            torch._check(
-                size == expected, lambda: f"expected shape {x.shape}, got {tensor.shape}"
-            )
+    if tensor.device != x.device:
+        raise RuntimeError(
+            "expected all tensors to be on the same device, "
+            f"but {name} is on {tensor.device} and x on {x.device}"
+        )
+
+    def message():
+        return f"expected {name} to have shape {list(x.shape)}, like x, but got {list(tensor.shape)}"
+
+    torch._check(tensor.dim() == x.dim(), message)
+    for size, expected in zip(tensor.shape, x.shape):
+        torch._check(size == expected, message)
+
+
+def _like(*tensors):
+    """The result on tensors without data."""
+    x = tensors[-1]
+    if x.dtype not in _SERVED:
+        raise NotImplementedError(f"\"mish\" not implemented for '{x.dtype}'")
+    for name, tensor in zip(_NAMES[-len(tensors) :], tensors[:-1]):
+        _check_like(name, tensor, x)
     return torch.empty_like(x)
 
 
 def _out(x, *, out):
-    _like(out, x)
+    _like(x)
+    _check_like("out", out, x)
 
 
 def _pair(grad_grad_x, grad_y, x):
@@ -66,6 +83,17 @@ def _into(x, *, out):
     out.copy_(ops.forward(x))
 
 
+# PyTorch's own rule for lazily negated tensors fails before 2.15 on operators without a result.
+
+
+def _negated_in_place(x):
+    x.copy_(ops.plain_forward(x.resolve_neg()))
+
+
+def _negated_into(x, *, out):
+    out.copy_(ops.plain_forward(x.resolve_neg()))
+
+
 def _register():
     lib = ops.definitions
     for name, fake in (
@@ -90,7 +118,9 @@ def _register():
         ):
             torch.library.register_vmap(op, rule, lib=lib)
         lib.impl(prefix + "forward_", _in_place, "FuncTorchBatched")
+        lib.impl(prefix + "forward_", _negated_in_place, "Negative")
     lib.impl("forward.out", _into, "FuncTorchBatched")
+    lib.impl("forward.out", _negated_into, "Negative")
 
 
 _register()

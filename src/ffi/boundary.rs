@@ -13,7 +13,7 @@ thread_local! {
 
 /// Runs the body of an exported function. A panic, which would be a defect of the library,
 /// becomes `MISH_STATUS_INTERNAL`.
-pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
+pub(crate) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let what = panic
             .downcast_ref::<&str>()

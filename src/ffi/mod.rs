@@ -10,7 +10,9 @@ mod boundary;
 mod info;
 mod pointwise;
 mod tensor;
+mod torch;
 
+pub(crate) use boundary::guard;
 pub use boundary::{mish_last_error, mish_status_name};
 pub use info::{
     mish_abi_version, mish_build_info, mish_device_count, mish_set_num_threads, mish_version,
@@ -21,6 +23,7 @@ pub use tensor::{
     mish_dltype, mish_tensor, mish_tensor_backward, mish_tensor_double_backward,
     mish_tensor_forward,
 };
+pub use torch::{mish_torch_register, mish_torch_replace};
 
 /// The ABI's number: grows when a function, constant or struct changes meaning or goes away.
 pub const MISH_ABI_VERSION: u32 = 1;

@@ -49,6 +49,10 @@ const MISH_STATUS_NO_KERNEL_IMAGE = mish_status(64)
 const MISH_STATUS_CAPTURE_UNSUPPORTED = mish_status(65)
 const MISH_STATUS_OUT_OF_MEMORY = mish_status(66)
 const MISH_STATUS_DRIVER_ERROR = mish_status(67)
+const MISH_STATUS_MISSING_LIBRARY = mish_status(80)
+const MISH_STATUS_MISSING_SYMBOL = mish_status(81)
+const MISH_STATUS_NOT_REGISTERED = mish_status(82)
+const MISH_STATUS_FRAMEWORK_ERROR = mish_status(83)
 const MISH_STATUS_INTERNAL = mish_status(90)
 
 # An element type as DLPack describes it (layout of `DLDataType`).
@@ -149,4 +153,16 @@ mish_tensor_double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x, stream)
     (:mish_tensor_double_backward, libmish), mish_status,
     (Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{Cvoid}),
     grad_grad_x, grad_y, x, grad_grad_y, grad_x, stream,
+)
+
+mish_torch_register(libtorch_cpu, libtorch_cuda, define) = ccall(
+    (:mish_torch_register, libmish), mish_status,
+    (Cstring, Cstring, Int32),
+    libtorch_cpu, libtorch_cuda, define,
+)
+
+mish_torch_replace(on) = ccall(
+    (:mish_torch_replace, libmish), mish_status,
+    (Int32,),
+    on,
 )

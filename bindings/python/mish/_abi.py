@@ -42,6 +42,10 @@ MISH_STATUS_NO_KERNEL_IMAGE = 64
 MISH_STATUS_CAPTURE_UNSUPPORTED = 65
 MISH_STATUS_OUT_OF_MEMORY = 66
 MISH_STATUS_DRIVER_ERROR = 67
+MISH_STATUS_MISSING_LIBRARY = 80
+MISH_STATUS_MISSING_SYMBOL = 81
+MISH_STATUS_NOT_REGISTERED = 82
+MISH_STATUS_FRAMEWORK_ERROR = 83
 MISH_STATUS_INTERNAL = 90
 
 #: The outcome of a call: `MISH_STATUS_OK` (0) or one of the other `MISH_STATUS_*` constants.
@@ -187,6 +191,20 @@ PROTOTYPES = {
             ctypes.POINTER(mish_tensor),  # grad_grad_y
             ctypes.POINTER(mish_tensor),  # grad_x
             ctypes.c_void_p,  # stream
+        ],
+    ),
+    "mish_torch_register": (
+        mish_status,
+        [
+            ctypes.c_char_p,  # libtorch_cpu
+            ctypes.c_char_p,  # libtorch_cuda
+            ctypes.c_int32,  # define
+        ],
+    ),
+    "mish_torch_replace": (
+        mish_status,
+        [
+            ctypes.c_int32,  # on
         ],
     ),
 }

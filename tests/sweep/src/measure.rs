@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Dtype, Format};
 use crate::oracle::precise::Precise;
 use crate::oracle::{Double, Number, Pair, Value, evaluate, exp2, exponent_of};
-use crate::quantity::{COUNT, Gradients, NEAR, QUANTITIES, Quantity};
+use crate::quantity::{COUNT, Gradients, NEAR, QUANTITIES, ZEROS};
 
 /// Elements of a block.
 pub const BLOCK: usize = 256;
@@ -189,7 +189,8 @@ fn error(format: &Format, bound: f64, near: bool, got: f64, exact: Value, factor
         got * a * b
     };
     let raw = ((scaled - high) - low).abs();
-    let overflows = infinite && high.abs() >= limit && (high > 0.0) == (got > 0.0);
+    // No short circuits: these would be branches.
+    let overflows = infinite & (high.abs() >= limit) & ((high > 0.0) == (got > 0.0));
     let raw = if overflows { 0.0 } else { raw };
     // A NaN fails any comparison.
     let raw = if raw <= f64::MAX { raw } else { f64::INFINITY };
@@ -212,30 +213,20 @@ fn jump(format: &Format, near: bool, got: [f64; 2], exact: [Value; 2]) -> f64 {
     let step = (exact[1].high * power[1] - exact[0].high * power[0])
         + (exact[1].low * power[1] - exact[0].low * power[0]);
     let taken = (got[1] - got[0]) * a * b;
-    let along = (step > 0.0 && taken > 0.0) || (step < 0.0 && taken < 0.0);
-    let floor = floor_near_zero(format, Value::of(1.0), unit);
-    let scale = if near && floor > 1.0 {
-        1.0 / floor
-    } else {
-        1.0
-    };
+    let along = ((step > 0.0) & (taken > 0.0)) | ((step < 0.0) & (taken < 0.0));
+    // One last place of 1/16 is this many powers of two larger.
+    let floor = -4.0 - (format.digits - 1.0) - unit;
+    let floor = if floor < 0.0 { 0.0 } else { floor };
+    let floor = if near { floor } else { 0.0 };
     // Results that are not finite are counted as such.
-    let size = taken.abs() * scale;
-    if along || !size.is_finite() {
-        0.0
-    } else {
-        size
-    }
+    let size = taken.abs() * exp2(clamped(-floor));
+    let is_counted = !along & size.is_finite();
+    if is_counted { size } else { 0.0 }
 }
 
-#[inline(always)]
-fn is_near(quantity: &Quantity, x: f64) -> bool {
-    let zeros = quantity.zeros();
-    let mut near = false;
-    for zero in zeros {
-        near |= (x - zero).abs() < NEAR;
-    }
-    near
+/// Whether x is near a zero of mish, mish′ or mish″. (For mish the bound is relative everywhere.)
+fn is_near(order: usize, x: f64) -> bool {
+    ZEROS[order].iter().any(|zero| (x - zero).abs() < NEAR)
 }
 
 /// What the function is multiplied by.
@@ -278,6 +269,8 @@ pub struct Meter {
     format: Format,
     measured: [bool; COUNT],
     exact: Exact,
+    /// Whether x is near a zero of mish, mish′, mish″.
+    near: [[bool; BLOCK]; 3],
     raw: Lanes,
     score: Lanes,
     last: Last,
@@ -294,6 +287,7 @@ impl Meter {
             format,
             measured,
             exact: Exact([[[0.0; BLOCK]; 3]; 3]),
+            near: [[false; BLOCK]; 3],
             raw: [0.0; BLOCK],
             score: [0.0; BLOCK],
             last: Last::default(),
@@ -309,11 +303,12 @@ impl Meter {
 
     /// Measures a block. Elements whose x is not finite are left to [`Meter::special`].
     pub fn add(&mut self, block: &Block) {
-        let doubles_do = self.dtype == Dtype::F32
-            && !block
-                .x
-                .iter()
-                .any(|&x| QUANTITIES.iter().any(|q| is_near(q, x)));
+        for (order, near) in self.near.iter_mut().enumerate() {
+            for (near, &x) in near.iter_mut().zip(&block.x) {
+                *near = is_near(order, x);
+            }
+        }
+        let doubles_do = self.dtype == Dtype::F32 && !self.near.as_flattened().contains(&true);
         #[cfg(target_arch = "x86_64")]
         if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma")
         {
@@ -390,7 +385,7 @@ impl Meter {
             } else {
                 exact.times::<N>(factor)
             };
-            let near = is_near(quantity, block.x[i]);
+            let near = self.near[order][i];
             let Error { raw, score } = error(&format, bound, near, got[i], exact, factor);
             self.raw[i] = raw;
             self.score[i] = score;
@@ -449,10 +444,10 @@ impl Meter {
                 }
             }
         }
-        if !quantity.zeros().is_empty() && block.x.iter().any(|&x| is_near(quantity, x)) {
+        if self.near[quantity.order].contains(&true) {
             for i in 0..block.used {
                 let size = self.raw[i].to_bits() as i64;
-                if is_near(quantity, block.x[i]) && size > self.tallies[index].near_zero.size {
+                if self.near[quantity.order][i] && size > self.tallies[index].near_zero.size {
                     self.tallies[index].near_zero = Worst {
                         size,
                         case: case(block, index, i),
@@ -505,7 +500,7 @@ impl Meter {
         let (order, format, got) = (quantity.order, self.format, &block.got[index]);
         let mut worst = 0;
         for i in 0..BLOCK - 1 {
-            let near = is_near(quantity, block.x[i]);
+            let near = self.near[order][i];
             let exact = [self.exact.get(order, i), self.exact.get(order, i + 1)];
             let size = jump(&format, near, [got[i], got[i + 1]], exact);
             let is_out =
@@ -525,7 +520,7 @@ impl Meter {
             };
         }
         if self.last.is_there && block.x[0].is_finite() {
-            let near = is_near(quantity, block.x[0]);
+            let near = self.near[order][0];
             let exact = [self.last.exact[order], self.exact.get(order, 0)];
             let size = jump(&format, near, [self.last.got[index], got[0]], exact);
             if size.to_bits() as i64 > tally.jump.size {
@@ -607,7 +602,7 @@ fn precise_error(
     error(
         format,
         quantity.bound(dtype),
-        is_near(quantity, x),
+        is_near(quantity.order, x),
         f64::from_bits(case.got),
         exact.times::<Pair>(factor),
         factor,

@@ -126,16 +126,15 @@ impl Quantity {
     pub fn is_checked_for_jumps(&self) -> bool {
         self.gradients == Gradients::One
     }
-
-    /// The zeros near which the error may be as large as one last place of 1/16.
-    pub fn zeros(&self) -> &'static [f64] {
-        match self.order {
-            0 => &[],
-            1 => &[-1.192_431_214_515_495_2],
-            _ => &[-2.256_376_396_360_793, 1.490_571_179_485_428_5],
-        }
-    }
 }
+
+/// The zeros of mish, mish′ and mish″ near which the error may be as large as one last place of
+/// 1/16. Mish has one at 0, where the bound is relative all the same.
+pub const ZEROS: [&[f64]; 3] = [
+    &[],
+    &[-1.192_431_214_515_495_2],
+    &[-2.256_376_396_360_793, 1.490_571_179_485_428_5],
+];
 
 /// How far around a zero.
 pub const NEAR: f64 = 0.35;

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::format::{Dtype, Format};
 use crate::measure::{Case, Tallies, Tally, verified};
-use crate::quantity::{Gradients, QUANTITIES};
+use crate::quantity::{Gradients, QUANTITIES, ZEROS};
 
 /// A quantity's results.
 #[derive(Serialize)]
@@ -100,7 +100,7 @@ impl Row {
         } else {
             0.0
         };
-        let has_zeros = !quantity.zeros().is_empty();
+        let has_zeros = !ZEROS[quantity.order].is_empty();
         let steps = quantity.is_checked_for_jumps();
         let passed = tally.points > 0
             && tally.failed == 0

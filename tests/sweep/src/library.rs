@@ -184,14 +184,7 @@ impl Mish {
     /// Zeroed memory for elements that both the device and this program can use.
     pub fn memory<E: Element>(&self, len: usize) -> Result<Memory<E>> {
         Ok(match &self.cuda {
-            None => {
-                let mut vector = vec![E::default(); len];
-                Memory {
-                    pointer: vector.as_mut_ptr(),
-                    len,
-                    _vector: vector,
-                }
-            }
+            None => Memory::host(len),
             Some(cuda) => {
                 let pointer = cuda.pinned(len * size_of::<E>())?.cast::<E>();
                 // SAFETY: all bits zero are an element, and the memory is that large.
@@ -217,6 +210,34 @@ pub struct Memory<E> {
 unsafe impl<E: Send> Send for Memory<E> {}
 
 impl<E> Memory<E> {
+    /// Zeroed memory of the host.
+    pub fn host(len: usize) -> Memory<E>
+    where
+        E: Element,
+    {
+        let mut vector = vec![E::default(); len];
+        Memory {
+            pointer: vector.as_mut_ptr(),
+            len,
+            _vector: vector,
+        }
+    }
+    /// The bytes, to read.
+    pub fn as_bytes(&self) -> &[u8]
+    where
+        E: Element,
+    {
+        // SAFETY: initialised, owned, and without padding.
+        unsafe { std::slice::from_raw_parts(self.pointer.cast(), self.len * size_of::<E>()) }
+    }
+    /// The bytes, to write.
+    pub fn as_mut_bytes(&mut self) -> &mut [u8]
+    where
+        E: Element,
+    {
+        // SAFETY: as above; all bits are an element.
+        unsafe { std::slice::from_raw_parts_mut(self.pointer.cast(), self.len * size_of::<E>()) }
+    }
     fn const_ptr(&self) -> *const c_void {
         self.pointer.cast_const().cast()
     }

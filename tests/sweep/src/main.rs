@@ -7,6 +7,7 @@ mod format;
 mod library;
 mod measure;
 mod oracle;
+mod peer;
 mod points;
 mod progress;
 mod quantity;
@@ -26,19 +27,22 @@ use serde_json::json;
 use crate::check::Checked;
 use crate::format::{Dtype, Element};
 use crate::library::{Device, Mish};
+use crate::peer::Peer;
 use crate::quantity::Operation;
 use crate::report::Row;
-use crate::run::Plan;
+use crate::run::{Plan, Subject};
 
 const USAGE: &str = "\
 cargo xtask sweep [--dtype f16,bf16,f32,f64] [--op forward,backward,double_backward]
                   [--device cpu|cuda] [--reduced] [--points N] [--json FILE] [--fresh]
+                  [--peer COMMAND]
 
   --dtype    the element types, all by default
   --op       the operations, all by default
   --reduced  2^24 inputs of float32 instead of all, and fewer of float64
   --points   of float64: 10^9 by default, 4 million with --reduced
   --json     where to write the results
+  --peer     measure a program instead of the library; tests/sweep/src/peer.rs says what it does
   --fresh    start again; otherwise an interrupted sweep of the same library is resumed
 ";
 
@@ -52,6 +56,7 @@ struct Arguments {
     reduced: bool,
     points: Option<u64>,
     json: Option<PathBuf>,
+    peer: Option<String>,
     fresh: bool,
 }
 
@@ -83,6 +88,7 @@ impl Arguments {
             reduced: false,
             points: None,
             json: None,
+            peer: None,
             fresh: false,
         };
         let mut list = std::env::args().skip(1);
@@ -108,6 +114,7 @@ impl Arguments {
                 "--reduced" => arguments.reduced = true,
                 "--points" => arguments.points = Some(value()?.parse().context("--points")?),
                 "--json" => arguments.json = Some(value()?.into()),
+                "--peer" => arguments.peer = Some(value()?),
                 "--fresh" => arguments.fresh = true,
                 "--help" | "-h" => return Ok(None),
                 other => bail!("unknown argument {other}\n\n{USAGE}"),
@@ -130,9 +137,12 @@ impl Arguments {
             return Ok(None);
         }
         let mut hasher = DefaultHasher::new();
-        fs::read(&self.library)
-            .with_context(|| self.library.display().to_string())?
-            .hash(&mut hasher);
+        match &self.peer {
+            Some(command) => command.hash(&mut hasher),
+            None => fs::read(&self.library)
+                .with_context(|| self.library.display().to_string())?
+                .hash(&mut hasher),
+        }
         fs::read(std::env::current_exe()?)?.hash(&mut hasher);
         let operations: Vec<_> = self.operations.iter().map(|op| op.name()).collect();
         (operations, self.device == Device::Cuda, self.points()).hash(&mut hasher);
@@ -157,15 +167,25 @@ fn run() -> Result<bool> {
         print!("{USAGE}");
         return Ok(true);
     };
-    let mish = Mish::load(&arguments.library, arguments.device)?;
+    let (subject, name) = match &arguments.peer {
+        Some(command) => {
+            let name = Peer::start(command, arguments.dtypes[0])?.name.clone();
+            (Subject::Peer(command.clone()), name)
+        }
+        None => {
+            let mish = Mish::load(&arguments.library, arguments.device)?;
+            let name = format!("libmish {}", mish.version);
+            (Subject::Library(Box::new(mish)), name)
+        }
+    };
     let start = Instant::now();
     let (mut rows, mut checks, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
     for &dtype in &arguments.dtypes {
         let (new_rows, checked, took) = match dtype {
-            Dtype::F16 => sweep::<f16>(&mish, &arguments)?,
-            Dtype::Bf16 => sweep::<bf16>(&mish, &arguments)?,
-            Dtype::F32 => sweep::<f32>(&mish, &arguments)?,
-            Dtype::F64 => sweep::<f64>(&mish, &arguments)?,
+            Dtype::F16 => sweep::<f16>(&subject, &arguments)?,
+            Dtype::Bf16 => sweep::<bf16>(&subject, &arguments)?,
+            Dtype::F32 => sweep::<f32>(&subject, &arguments)?,
+            Dtype::F64 => sweep::<f64>(&subject, &arguments)?,
         };
         rows.extend(new_rows);
         checks.push(checked);
@@ -174,10 +194,10 @@ fn run() -> Result<bool> {
     report::table(&rows);
     if let Some(path) = &arguments.json {
         let header = json!({
-            "what": "worst errors of libmish in units of the last place",
+            "what": "worst errors in units of the last place",
+            "of": name,
             "date": date(),
             "commit": commit(),
-            "libmish": mish.version,
             "device": match arguments.device { Device::Cpu => "cpu", Device::Cuda => "cuda" },
             "cpu": cpu(),
             "instruction_sets": instruction_sets(),
@@ -190,6 +210,9 @@ fn run() -> Result<bool> {
                 (dtype.name().to_owned(), sets.collect())
             }).collect::<serde_json::Map<_, _>>(),
             "references_checked_log2": checks,
+            "profile_from": arguments.dtypes.iter().map(|&dtype| {
+                (dtype.name().to_owned(), json!(measure::profile_start(dtype)))
+            }).collect::<serde_json::Map<_, _>>(),
         });
         let lines: Vec<String> = rows
             .iter()
@@ -205,14 +228,19 @@ fn run() -> Result<bool> {
     }
     let passed = rows.iter().filter(|row| row.passed()).count();
     let failed = rows.len() - passed;
-    println!(
-        "\n{passed} passed, {failed} failed in {:.0} s",
-        start.elapsed().as_secs_f64()
-    );
+    let seconds = start.elapsed().as_secs_f64();
+    if arguments.peer.is_some() {
+        println!(
+            "\n{name}: {failed} of {} outside of libmish's bounds, in {seconds:.0} s",
+            rows.len()
+        );
+        return Ok(true);
+    }
+    println!("\n{passed} passed, {failed} failed in {seconds:.0} s");
     Ok(failed == 0)
 }
 
-fn sweep<E: Element>(mish: &Mish, arguments: &Arguments) -> Result<(Vec<Row>, Checked, f64)> {
+fn sweep<E: Element>(subject: &Subject, arguments: &Arguments) -> Result<(Vec<Row>, Checked, f64)> {
     let sets = points::sets(E::DTYPE, arguments.reduced, arguments.points());
     let checked = check::references::<E>(&sets, if arguments.reduced { 4_000 } else { 40_000 })?;
     let plan = Plan {
@@ -227,7 +255,7 @@ fn sweep<E: Element>(mish: &Mish, arguments: &Arguments) -> Result<(Vec<Row>, Ch
     {
         fs::remove_file(state)?;
     }
-    let (tallies, seconds) = run::sweep::<E>(mish, &plan, &sets)?;
+    let (tallies, seconds) = run::sweep::<E>(subject, &plan, &sets)?;
     Ok((
         report::rows(E::DTYPE, &E::FORMAT, &tallies),
         checked,

@@ -90,15 +90,21 @@ pub struct Tally {
     pub non_finite: u64,
     /// Zeros of the wrong sign (mish only).
     pub wrong_sign: u64,
+    /// Results of the sign opposite to the exact one's.
+    pub opposite: u64,
     /// Results outside of the bound.
     pub failed: u64,
     /// Special values (infinities, NaN) with a wrong result.
     pub special_failed: u64,
     /// Special values tried.
     pub special: u64,
-    /// The worst error, in units such that the bound is the limit: last places, or, near a zero,
-    /// those of 1/16 where that is more.
+    /// The results (bits of a float64) for x = −∞ and ∞, with gradients of 1.
+    pub at_infinity: [Option<u64>; 2],
+    /// The worst error in last places, near a zero of the derivative in those of 1/16 where these
+    /// are larger.
     pub worst: Worst,
+    /// The same for each of [`BINS`] ranges of x (the bits of a float64), with gradients of 1.
+    pub profile: Vec<i64>,
     /// The worst error near a zero, in last places of the exact result.
     pub near_zero: Worst,
     /// The largest step between neighbours in the direction opposite to the function's.
@@ -114,9 +120,18 @@ impl Tally {
         self.correctly_rounded += other.correctly_rounded;
         self.non_finite += other.non_finite;
         self.wrong_sign += other.wrong_sign;
+        self.opposite += other.opposite;
         self.failed += other.failed;
         self.special_failed += other.special_failed;
         self.special += other.special;
+        for (to, from) in self.at_infinity.iter_mut().zip(other.at_infinity) {
+            *to = from.or(*to);
+        }
+        self.profile
+            .resize(BINS.min(self.profile.len().max(other.profile.len())), 0);
+        for (to, from) in self.profile.iter_mut().zip(&other.profile) {
+            *to = (*to).max(*from);
+        }
         self.worst.merge(&other.worst);
         self.near_zero.merge(&other.near_zero);
         self.jump.merge(&other.jump);
@@ -125,15 +140,37 @@ impl Tally {
     }
 }
 
+/// Ranges of x in [`Tally::profile`].
+pub const BINS: usize = 220;
+
+/// Where the first of them begins; the last ends at the opposite.
+pub fn profile_start(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F16 => -20.0,
+        Dtype::Bf16 | Dtype::F32 => -110.0,
+        Dtype::F64 => -760.0,
+    }
+}
+
+/// The range that x lies in.
+fn bin(dtype: Dtype, x: f64) -> Option<usize> {
+    let start = profile_start(dtype);
+    let bin = ((x - start) * (BINS as f64 / (-2.0 * start))).floor();
+    (bin >= 0.0 && bin < BINS as f64).then_some(bin as usize)
+}
+
 /// All tallies of an element type.
 pub type Tallies = [Tally; COUNT];
 
-/// The error of a result: in last places of the exact one, and in units such that the bound is
-/// the limit.
+/// The error of a result.
 #[derive(Clone, Copy)]
 struct Error {
+    /// In last places of the exact one.
     raw: f64,
+    /// Near a zero of the derivative in those of 1/16 where these are larger.
     score: f64,
+    /// By how much `raw` exceeds what is allowed.
+    excess: f64,
 }
 
 /// The power of two that turns the last place of a number with this exponent into 1, in two
@@ -196,12 +233,13 @@ fn error(format: &Format, bound: f64, near: bool, got: f64, exact: Value, factor
     let raw = if raw <= f64::MAX { raw } else { f64::INFINITY };
     let floor = floor_near_zero(format, factor, unit);
     let floor = if near { floor } else { 0.0 };
-    let score = if floor > bound {
-        raw * (bound / floor)
-    } else {
-        raw
-    };
-    Error { raw, score }
+    let score = if floor > 1.0 { raw / floor } else { raw };
+    let limit = if floor > bound { floor } else { bound };
+    Error {
+        raw,
+        score,
+        excess: raw - limit,
+    }
 }
 
 /// The step between two results where it is opposite to the exact step, in last places of the
@@ -269,10 +307,13 @@ pub struct Meter {
     format: Format,
     measured: [bool; COUNT],
     exact: Exact,
+    /// Whether the x of a block lie between the first and the last.
+    is_ordered: bool,
     /// Whether x is near a zero of mish, mish′, mish″.
     near: [[bool; BLOCK]; 3],
     raw: Lanes,
     score: Lanes,
+    excess: Lanes,
     last: Last,
     precise: Precise,
     /// The result.
@@ -287,9 +328,11 @@ impl Meter {
             format,
             measured,
             exact: Exact([[[0.0; BLOCK]; 3]; 3]),
+            is_ordered: dtype != Dtype::F64,
             near: [[false; BLOCK]; 3],
             raw: [0.0; BLOCK],
             score: [0.0; BLOCK],
+            excess: [0.0; BLOCK],
             last: Last::default(),
             precise: Precise::new(),
             tallies: Tallies::default(),
@@ -371,12 +414,13 @@ impl Meter {
         };
     }
 
-    /// Fills `raw` and `score`.
+    /// Fills `raw`, `score` and `excess`.
     #[inline(always)]
     fn errors<N: Number>(&mut self, block: &Block, index: usize, gradients: Gradients) {
         let quantity = &QUANTITIES[index];
         let bound = quantity.bound(self.dtype);
         let (order, format, got) = (quantity.order, self.format, &block.got[index]);
+        let mut opposite = 0;
         for i in 0..BLOCK {
             let factor = factor::<N>(gradients, block.grad[i], block.grad_grad[i]);
             let exact = self.exact.get(order, i);
@@ -386,15 +430,20 @@ impl Meter {
                 exact.times::<N>(factor)
             };
             let near = self.near[order][i];
-            let Error { raw, score } = error(&format, bound, near, got[i], exact, factor);
-            self.raw[i] = raw;
-            self.score[i] = score;
+            let error = error(&format, bound, near, got[i], exact, factor);
+            self.raw[i] = error.raw;
+            self.score[i] = error.score;
+            self.excess[i] = error.excess;
+            // By the signs, because a product may vanish.
+            opposite += i64::from(is_opposite(got[i], exact.high) & takes_part(block, i));
         }
+        self.tallies[index].opposite += opposite as u64;
         // What does not take part.
         for i in 0..BLOCK {
-            let is_out = i >= block.used || !block.x[i].is_finite();
-            self.score[i] = if is_out { 0.0 } else { self.score[i] };
-            self.raw[i] = if is_out { -1.0 } else { self.raw[i] };
+            let is_in = takes_part(block, i);
+            self.score[i] = if is_in { self.score[i] } else { 0.0 };
+            self.excess[i] = if is_in { self.excess[i] } else { -1.0 };
+            self.raw[i] = if is_in { self.raw[i] } else { -1.0 };
         }
     }
 
@@ -402,19 +451,20 @@ impl Meter {
     #[inline(always)]
     fn summarise(&mut self, block: &Block, index: usize, error_bits: i32) {
         let quantity = &QUANTITIES[index];
-        let bound = quantity.bound(self.dtype);
         // The second is the rounding of the measuring itself.
         let slack = 2f64.powi((self.format.digits as i32 - error_bits).max(-48));
         let (mut worst, mut rounded, mut doubtful, mut out) = (0, 0, 0, 0);
-        let (mut infinite, mut wrong_sign) = (0, 0);
+        let (mut infinite, mut wrong_sign, mut failed) = (0, 0, 0);
         for i in 0..BLOCK {
             let (raw, score) = (self.raw[i], self.score[i]);
             worst = worst.max(score.to_bits() as i64);
             rounded += i64::from(raw < 0.5);
             out += i64::from(raw < 0.0);
-            doubtful += i64::from((raw - 0.5).abs() < slack || score > bound - slack);
+            let excess = self.excess[i];
+            doubtful += i64::from((raw - 0.5).abs() < slack || excess.abs() < slack);
+            failed += i64::from(excess >= slack);
             let (got, x) = (block.got[index][i], block.x[i]);
-            infinite += i64::from(score > bound && !got.is_finite());
+            infinite += i64::from(excess > 0.0 && !got.is_finite());
             wrong_sign +=
                 i64::from(raw >= 0.0 && got == 0.0 && (got.to_bits() ^ x.to_bits()) >> 63 == 1);
         }
@@ -422,6 +472,7 @@ impl Meter {
         tally.points += (BLOCK as i64 - out) as u64;
         tally.correctly_rounded += (rounded - out) as u64;
         tally.non_finite += infinite as u64;
+        tally.failed += failed as u64;
         if quantity.order == 0 {
             tally.wrong_sign += wrong_sign as u64;
         }
@@ -431,6 +482,9 @@ impl Meter {
                 size: worst,
                 case: case(block, index, lane.unwrap_or(0)),
             };
+        }
+        if quantity.gradients == Gradients::One {
+            self.profile(block, index, worst);
         }
         if doubtful > 0 {
             self.decide(block, index, slack);
@@ -462,16 +516,9 @@ impl Meter {
     #[cold]
     #[inline(never)]
     fn decide(&mut self, block: &Block, index: usize, slack: f64) {
-        let bound = QUANTITIES[index].bound(self.dtype);
         for i in 0..BLOCK {
-            let (raw, score) = (self.raw[i], self.score[i]);
-            let is_doubtful = (raw - 0.5).abs() < slack || score > bound - slack;
-            if !is_doubtful {
-                continue;
-            }
-            // Far outside there is no doubt.
-            if score > bound + 1.0 {
-                self.tallies[index].failed += 1;
+            let (raw, excess) = (self.raw[i], self.excess[i]);
+            if (raw - 0.5).abs() >= slack && excess.abs() >= slack {
                 continue;
             }
             let error = precise_error(
@@ -482,7 +529,7 @@ impl Meter {
                 &case(block, index, i),
             );
             let tally = &mut self.tallies[index];
-            tally.failed += u64::from(error.score > bound);
+            tally.failed += u64::from(excess.abs() < slack && error.excess > 0.0);
             let (was, is) = (raw < 0.5, error.raw < 0.5);
             if was && !is {
                 tally.correctly_rounded -= 1;
@@ -491,6 +538,26 @@ impl Meter {
                 tally.correctly_rounded += 1;
             }
             self.raw[i] = error.raw;
+        }
+    }
+
+    /// Adds a block's errors to the ranges of x; `worst` is the largest (bits).
+    #[inline(always)]
+    fn profile(&mut self, block: &Block, index: usize, worst: i64) {
+        let dtype = self.dtype;
+        let profile = &mut self.tallies[index].profile;
+        profile.resize(BINS, 0);
+        // Neighbours mostly lie in one range.
+        let (from, to) = (block.x[0], block.x[block.used - 1]);
+        let one = bin(dtype, from).filter(|&one| Some(one) == bin(dtype, to));
+        if let Some(one) = one.filter(|_| self.is_ordered) {
+            profile[one] = profile[one].max(worst);
+            return;
+        }
+        for i in 0..block.used {
+            if let Some(bin) = bin(dtype, block.x[i]) {
+                profile[bin] = profile[bin].max(self.score[i].to_bits() as i64);
+            }
         }
     }
 
@@ -560,9 +627,24 @@ impl Meter {
                 let tally = &mut self.tallies[index];
                 tally.special += 1;
                 tally.special_failed += u64::from(!is_right);
+                if x.is_infinite() && quantity.gradients == Gradients::One {
+                    tally.at_infinity[usize::from(x > 0.0)] = Some(got.to_bits());
+                }
             }
         }
     }
+}
+
+/// Whether an element is measured.
+#[inline(always)]
+fn takes_part(block: &Block, i: usize) -> bool {
+    (i < block.used) & (block.x[i].abs() <= f64::MAX)
+}
+
+/// Whether two numbers other than zero have different signs.
+#[inline(always)]
+fn is_opposite(a: f64, b: f64) -> bool {
+    ((a > 0.0) & (b < 0.0)) | ((a < 0.0) & (b > 0.0))
 }
 
 fn case(block: &Block, index: usize, i: usize) -> Case {
@@ -609,8 +691,8 @@ fn precise_error(
     )
 }
 
-/// The error of a case, `(in last places, in units of the bound)`, with the most precise
-/// reference.
+/// The error of a case, `(in last places, near a zero in those of 1/16 if larger)`, with the most
+/// precise reference.
 pub fn verified(dtype: Dtype, format: &Format, index: usize, case: &Case) -> (f64, f64) {
     let error = precise_error(&mut Precise::new(), dtype, format, index, case);
     (error.raw, error.score)

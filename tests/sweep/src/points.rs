@@ -28,6 +28,8 @@ enum Kind {
     LogUniform,
     /// Evenly from the first to the second.
     Uniform(f64, f64),
+    /// [`special`], repeatedly; each time with other gradients.
+    Special,
 }
 
 /// Where something changes: zeros of the derivatives, up to mish‴; where numbers overflow, become
@@ -79,6 +81,22 @@ const CENTRES: [f64; 44] = [
     -2.2e-308,
 ];
 
+/// The bits of NaN, the infinities, the largest and smallest numbers and the zeros.
+fn special<E: Element>() -> [u64; 11] {
+    let sign = 1 << (E::BITS - 1);
+    let smallest_normal = 1 << E::FRACTION_BITS;
+    let infinity = sign - smallest_normal;
+    let nan = infinity | smallest_normal >> 1;
+    let largest = infinity - 1;
+    let positive = [infinity, largest, smallest_normal, 1, 0];
+    let mut bits = [nan; 11];
+    for (i, number) in positive.into_iter().enumerate() {
+        bits[2 * i] = number;
+        bits[2 * i + 1] = sign | number;
+    }
+    bits
+}
+
 /// Numbers that look random and depend on nothing but the index.
 pub fn random(index: u64) -> u64 {
     let mut z = index
@@ -105,6 +123,10 @@ impl Points {
     pub fn get<E: Element>(&self, index: u64) -> E {
         match self.kind {
             Kind::All => E::from_bits(index & (u64::MAX >> (64 - E::BITS))),
+            Kind::Special => {
+                let bits = special::<E>();
+                E::from_bits(bits[(index % bits.len() as u64) as usize])
+            }
             Kind::Stratified(length) => E::from_bits(index * length + random(index) % length),
             _ => E::from_bits(self.wide(index).to_bits()),
         }
@@ -142,7 +164,9 @@ impl Points {
                 f64::from_bits(bits & (1 << 63 | ((1 << 52) - 1)) | exponent << 52)
             }
             Kind::Uniform(from, to) => from + (to - from) * unit(noise),
-            Kind::All | Kind::Stratified(_) => unreachable!("not for float64 alone"),
+            Kind::All | Kind::Stratified(_) | Kind::Special => {
+                unreachable!("not for float64 alone")
+            }
         }
     }
 }
@@ -150,6 +174,11 @@ impl Points {
 /// The inputs for an element type; `wide` is how many for float64.
 pub fn sets(dtype: Dtype, reduced: bool, wide: u64) -> Vec<Points> {
     let set = |name, count, kind| Points { name, count, kind };
+    let special = set(
+        "NaN, infinities, zeros, smallest and largest numbers",
+        11 * 256,
+        Kind::Special,
+    );
     match dtype {
         Dtype::F16 | Dtype::Bf16 => {
             let rounds = if reduced { 4 } else { 256 };
@@ -159,11 +188,14 @@ pub fn sets(dtype: Dtype, reduced: bool, wide: u64) -> Vec<Points> {
                 Kind::All,
             )]
         }
-        Dtype::F32 if reduced => vec![set(
-            "one of every 256 neighbours",
-            1 << 24,
-            Kind::Stratified(256),
-        )],
+        Dtype::F32 if reduced => vec![
+            set(
+                "one of every 256 neighbours",
+                1 << 24,
+                Kind::Stratified(256),
+            ),
+            special,
+        ],
         Dtype::F32 => vec![set("every input", 1 << 32, Kind::All)],
         Dtype::F64 => {
             let part = |share: f64| (wide as f64 * share).ceil() as u64;
@@ -191,6 +223,7 @@ pub fn sets(dtype: Dtype, reduced: bool, wide: u64) -> Vec<Points> {
                     part(0.1),
                     Kind::Uniform(-2250.0, 1150.0),
                 ),
+                special,
             ]
         }
     }
@@ -213,10 +246,23 @@ mod tests {
         assert_eq!(total(sets(Dtype::F32, false, 0)), 1 << 32);
         assert!(total(sets(Dtype::F64, false, 1_000_000_000)) >= 1_000_000_000);
         for set in sets(Dtype::F64, false, 1_000_000) {
+            if matches!(set.kind, Kind::Special) {
+                continue;
+            }
             for index in (0..set.count).step_by(997) {
                 assert!(set.get::<f64>(index).is_finite(), "{} {index}", set.name);
             }
         }
+    }
+
+    #[test]
+    fn special_numbers() {
+        let numbers = special::<f32>().map(|bits| f32::from_bits(bits as u32));
+        assert!(numbers[10].is_nan());
+        assert_eq!(numbers[0], f32::INFINITY);
+        assert_eq!(numbers[3], f32::MIN);
+        assert_eq!(numbers[4], f32::MIN_POSITIVE);
+        assert!(numbers[9] == 0.0 && numbers[9].is_sign_negative());
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub struct Row {
     bound: f64,
     passed: bool,
     points: u64,
-    /// In units such that the bound is the limit.
+    /// In last places, within 0.35 of a zero in those of 1/16 where these are larger.
     worst_ulp: Size,
     worst: Option<Place>,
     correctly_rounded: u64,
@@ -26,14 +26,20 @@ pub struct Row {
     outside_of_bound: u64,
     wrongly_non_finite: u64,
     zeros_of_wrong_sign: u64,
+    results_of_opposite_sign: u64,
     special_values: u64,
     special_values_wrong: u64,
+    /// The results for −∞ and ∞.
+    at_infinity: Option<[String; 2]>,
     /// In last places of the exact result, within 0.35 of a zero.
     near_zero_worst_ulp: Option<Size>,
     near_zero: Option<Place>,
     largest_step_back_ulp: Option<Size>,
     step_back: Option<Place>,
     not_correctly_rounded: Option<Vec<f64>>,
+    /// The worst error in each of as many equal ranges of x; null where a result is not finite.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    profile: Vec<Option<f64>>,
 }
 
 /// A number for JSON, which has no infinity.
@@ -125,8 +131,15 @@ impl Row {
             outside_of_bound: tally.failed,
             wrongly_non_finite: tally.non_finite,
             zeros_of_wrong_sign: tally.wrong_sign,
+            results_of_opposite_sign: tally.opposite,
             special_values: tally.special,
             special_values_wrong: tally.special_failed,
+            at_infinity: match tally.at_infinity {
+                [Some(left), Some(right)] => {
+                    Some([left, right].map(|bits| format!("{:?}", f64::from_bits(bits))))
+                }
+                _ => None,
+            },
             near_zero_worst_ulp: has_zeros
                 .then(|| Size::of(verified(dtype, format, index, &tally.near_zero.case).0)),
             near_zero: has_zeros.then(|| place(&tally.near_zero.case)).flatten(),
@@ -138,8 +151,16 @@ impl Row {
                 let bits = tally.not_correctly_rounded.iter();
                 bits.map(|&bits| f64::from_bits(bits)).collect()
             }),
+            profile: tally.profile.iter().map(|&bits| rounded(bits)).collect(),
         }
     }
+}
+
+/// Four digits of an error given by its bits.
+fn rounded(bits: i64) -> Option<f64> {
+    let size = f64::from_bits(bits as u64);
+    let text = size.is_finite().then(|| format!("{size:.3e}"))?;
+    text.parse().ok()
 }
 
 /// The results of an element type, for the quantities that were measured.
@@ -185,6 +206,7 @@ pub fn table(rows: &[Row]) {
             (row.outside_of_bound, "outside of the bound"),
             (row.wrongly_non_finite, "wrongly infinite or NaN"),
             (row.zeros_of_wrong_sign, "zeros of the wrong sign"),
+            (row.results_of_opposite_sign, "of the opposite sign"),
             (row.special_values_wrong, "special values wrong"),
         ];
         for (count, what) in wrong.iter().filter(|(count, _)| *count > 0) {

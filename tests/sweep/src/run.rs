@@ -12,9 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::format::{Dtype, Element};
 use crate::library::{Device, Memory, Mish};
 use crate::measure::{BLOCK, Block, Meter, Tallies};
+use crate::peer::Peer;
 use crate::points::{Points, random};
 use crate::progress::Progress;
-use crate::quantity::{COUNT, Operation, QUANTITIES};
+use crate::quantity::{COUNT, Gradients, Operation, QUANTITIES};
 
 /// Points that one thread takes at a time.
 const ITEM: u64 = 1 << 18;
@@ -22,6 +23,14 @@ const ITEM: u64 = 1 << 18;
 const SEGMENT: u64 = 1 << 26;
 /// How often it is.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
+
+/// What is measured.
+pub enum Subject {
+    /// The library.
+    Library(Box<Mish>),
+    /// The program that this command starts.
+    Peer(String),
+}
 
 /// What to run.
 pub struct Plan {
@@ -34,10 +43,15 @@ pub struct Plan {
 }
 
 impl Plan {
-    fn measures(&self) -> [bool; COUNT] {
-        QUANTITIES
-            .each_ref()
-            .map(|q| self.operations.contains(&q.operation))
+    fn measures(&self, subject: &Subject) -> [bool; COUNT] {
+        let is_library = matches!(subject, Subject::Library(_));
+        QUANTITIES.each_ref().map(|quantity| {
+            // A peer returns mish, mish′ and mish″.
+            let has_gradients = quantity.gradients != Gradients::One;
+            let is_first_again =
+                quantity.operation == Operation::DoubleBackward && quantity.order == 1;
+            self.has(quantity.operation) && (is_library || !has_gradients && !is_first_again)
+        })
     }
     fn has(&self, operation: Operation) -> bool {
         self.operations.contains(&operation)
@@ -72,7 +86,11 @@ impl State {
 }
 
 /// Sweeps one element type; returns the tallies and the seconds it took in all.
-pub fn sweep<E: Element>(mish: &Mish, plan: &Plan, sets: &[Points]) -> Result<(Tallies, f64)> {
+pub fn sweep<E: Element>(
+    subject: &Subject,
+    plan: &Plan,
+    sets: &[Points],
+) -> Result<(Tallies, f64)> {
     let workers = Mutex::new(Vec::new());
     let mut state = State::load(plan.state.as_deref());
     let total = sets.iter().map(|set| set.count).sum();
@@ -110,10 +128,10 @@ pub fn sweep<E: Element>(mish: &Mish, plan: &Plan, sets: &[Points]) -> Result<(T
                 let idle = workers.lock().expect("no worker panics").pop();
                 let mut worker = match idle {
                     Some(worker) => worker,
-                    None => Worker::<E>::new(mish, plan)?,
+                    None => Worker::<E>::new(subject, plan)?,
                 };
                 let from = start + item * ITEM;
-                let tallies = worker.item(mish, plan, &sets[set], from, end.min(from + ITEM))?;
+                let tallies = worker.item(plan, &sets[set], from, end.min(from + ITEM))?;
                 workers.lock().expect("no worker panics").push(worker);
                 progress.advance(end.min(from + ITEM) - from);
                 Ok(tallies)
@@ -149,8 +167,15 @@ fn merge(to: &mut Tallies, from: &Tallies) {
     }
 }
 
+/// Where a thread's results come from.
+enum Source<'a> {
+    Library(&'a Mish),
+    Peer(Peer),
+}
+
 /// One thread's memory.
-struct Worker<E> {
+struct Worker<'a, E> {
+    source: Source<'a>,
     length: usize,
     x: Memory<E>,
     ones: Memory<E>,
@@ -161,64 +186,62 @@ struct Worker<E> {
     meter: Box<Meter>,
 }
 
-impl<E: Element> Worker<E> {
-    fn new(mish: &Mish, plan: &Plan) -> Result<Self> {
-        // On a CPU the buffers fit its cache; a GPU wants larger ones.
-        let length = match plan.device {
-            Device::Cpu => 16 * BLOCK,
-            Device::Cuda => ITEM as usize,
+impl<'a, E: Element> Worker<'a, E> {
+    fn new(subject: &'a Subject, plan: &Plan) -> Result<Self> {
+        let source = match subject {
+            Subject::Library(mish) => Source::Library(mish),
+            Subject::Peer(command) => Source::Peer(Peer::start(command, E::DTYPE)?),
         };
-        let memory = || mish.memory::<E>(length);
+        // On a CPU the buffers fit its cache; where a call costs more they are larger.
+        let length = match (&source, plan.device) {
+            (Source::Library(_), Device::Cpu) => 16 * BLOCK,
+            _ => ITEM as usize,
+        };
+        let memory = || match &source {
+            Source::Library(mish) => mish.memory::<E>(length),
+            Source::Peer(_) => Ok(Memory::host(length)),
+        };
         let mut ones = memory()?;
         let one = ((1u64 << (E::BITS - 2 - E::FRACTION_BITS)) - 1) << E::FRACTION_BITS;
         ones.as_mut_slice().fill(E::from_bits(one));
         let results: Vec<Memory<E>> = (0..COUNT).map(|_| memory()).collect::<Result<_>>()?;
+        let inputs: Vec<Memory<E>> = (0..3).map(|_| memory()).collect::<Result<_>>()?;
+        let [x, grad, grad_grad] = inputs
+            .try_into()
+            .unwrap_or_else(|_| unreachable!("three of them"));
         Ok(Worker {
+            source,
             length,
-            x: memory()?,
+            x,
             ones,
-            grad: memory()?,
-            grad_grad: memory()?,
+            grad,
+            grad_grad,
             results: results
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("COUNT of them")),
             block: Box::default(),
-            meter: Box::new(Meter::new(E::DTYPE, E::FORMAT, plan.measures())),
+            meter: Box::new(Meter::new(E::DTYPE, E::FORMAT, plan.measures(subject))),
         })
     }
 
     /// Measures the points from `start` to `end`.
-    fn item(
-        &mut self,
-        mish: &Mish,
-        plan: &Plan,
-        set: &Points,
-        start: u64,
-        end: u64,
-    ) -> Result<Tallies> {
+    fn item(&mut self, plan: &Plan, set: &Points, start: u64, end: u64) -> Result<Tallies> {
         self.meter.restart();
         if start > 0 {
             // The point before, for the step from it to the first.
-            self.buffer(mish, plan, set, start - 1, start)?;
+            self.buffer(plan, set, start - 1, start)?;
         }
         self.meter.tallies = Tallies::default();
         let mut from = start;
         while from < end {
             let to = end.min(from + self.length as u64);
-            self.buffer(mish, plan, set, from, to)?;
+            self.buffer(plan, set, from, to)?;
             from = to;
         }
         Ok(std::mem::take(&mut self.meter.tallies))
     }
 
-    fn buffer(
-        &mut self,
-        mish: &Mish,
-        plan: &Plan,
-        set: &Points,
-        start: u64,
-        end: u64,
-    ) -> Result<()> {
+    fn buffer(&mut self, plan: &Plan, set: &Points, start: u64, end: u64) -> Result<()> {
         let n = (end - start) as usize;
         self.fill(set, start, n);
         let [
@@ -231,18 +254,23 @@ impl<E: Element> Worker<E> {
             double_grad_x,
         ] = &mut self.results;
         let (x, ones, grad, grad_grad) = (&self.x, &self.ones, &self.grad, &self.grad_grad);
-        if plan.has(Operation::Forward) {
-            mish.forward(x, y, n)?;
+        match &mut self.source {
+            Source::Peer(peer) => peer.run(x, [y, first, second], n)?,
+            Source::Library(mish) => {
+                if plan.has(Operation::Forward) {
+                    mish.forward(x, y, n)?;
+                }
+                if plan.has(Operation::Backward) {
+                    mish.backward(ones, x, first, n)?;
+                    mish.backward(grad, x, grad_x, n)?;
+                }
+                if plan.has(Operation::DoubleBackward) {
+                    mish.double_backward([ones, ones, x], also_first, second, n)?;
+                    mish.double_backward([grad_grad, grad, x], grad_grad_y, double_grad_x, n)?;
+                }
+                mish.finish()?;
+            }
         }
-        if plan.has(Operation::Backward) {
-            mish.backward(ones, x, first, n)?;
-            mish.backward(grad, x, grad_x, n)?;
-        }
-        if plan.has(Operation::DoubleBackward) {
-            mish.double_backward([ones, ones, x], also_first, second, n)?;
-            mish.double_backward([grad_grad, grad, x], grad_grad_y, double_grad_x, n)?;
-        }
-        mish.finish()?;
         for from in (0..n).step_by(BLOCK) {
             self.measure(from, n.min(from + BLOCK));
         }

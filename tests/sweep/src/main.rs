@@ -28,6 +28,7 @@ use crate::check::Checked;
 use crate::format::{Dtype, Element};
 use crate::library::{Device, Mish};
 use crate::peer::Peer;
+use crate::points::Amount;
 use crate::quantity::Operation;
 use crate::report::Row;
 use crate::run::{Plan, Subject};
@@ -123,12 +124,22 @@ impl Arguments {
         Ok(Some(arguments))
     }
 
-    fn points(&self) -> u64 {
-        self.points.unwrap_or(if self.reduced {
+    fn amount(&self) -> Amount {
+        let wide = if self.reduced {
             4_000_000
         } else {
             1_000_000_000
-        })
+        };
+        Amount {
+            reduced: self.reduced,
+            wide: self.points.unwrap_or(wide),
+            // Gradients are for the library alone.
+            rounds: match self.peer {
+                Some(_) => 1,
+                None if self.reduced => 4,
+                None => 256,
+            },
+        }
     }
 
     /// A state's name says all that it depends on.
@@ -145,7 +156,7 @@ impl Arguments {
         }
         fs::read(std::env::current_exe()?)?.hash(&mut hasher);
         let operations: Vec<_> = self.operations.iter().map(|op| op.name()).collect();
-        (operations, self.device == Device::Cuda, self.points()).hash(&mut hasher);
+        (operations, self.device == Device::Cuda, self.amount().wide).hash(&mut hasher);
         let name = format!("{}-{:016x}.json", dtype.name(), hasher.finish());
         Ok(Some(self.state.join(name)))
     }
@@ -205,7 +216,7 @@ fn run() -> Result<bool> {
             "reduced": arguments.reduced,
             "seconds": serde_json::Map::from_iter(seconds),
             "sets": arguments.dtypes.iter().map(|&dtype| {
-                let sets = points::sets(dtype, arguments.reduced, arguments.points());
+                let sets = points::sets(dtype, arguments.amount());
                 let sets = sets.iter().map(|set| json!({"what": set.name, "points": set.count}));
                 (dtype.name().to_owned(), sets.collect())
             }).collect::<serde_json::Map<_, _>>(),
@@ -241,7 +252,7 @@ fn run() -> Result<bool> {
 }
 
 fn sweep<E: Element>(subject: &Subject, arguments: &Arguments) -> Result<(Vec<Row>, Checked, f64)> {
-    let sets = points::sets(E::DTYPE, arguments.reduced, arguments.points());
+    let sets = points::sets(E::DTYPE, arguments.amount());
     let checked = check::references::<E>(&sets, if arguments.reduced { 4_000 } else { 40_000 })?;
     let plan = Plan {
         operations: arguments.operations.clone(),

@@ -171,8 +171,24 @@ impl Points {
     }
 }
 
-/// The inputs for an element type; `wide` is how many for float64.
-pub fn sets(dtype: Dtype, reduced: bool, wide: u64) -> Vec<Points> {
+/// How many inputs.
+#[derive(Clone, Copy)]
+pub struct Amount {
+    /// 2²⁴ of float32 instead of all.
+    pub reduced: bool,
+    /// Of float64.
+    pub wide: u64,
+    /// How often each of a 16-bit type, each time with other gradients.
+    pub rounds: u64,
+}
+
+/// The inputs for an element type.
+pub fn sets(dtype: Dtype, amount: Amount) -> Vec<Points> {
+    let Amount {
+        reduced,
+        wide,
+        rounds,
+    } = amount;
     let set = |name, count, kind| Points { name, count, kind };
     let special = set(
         "NaN, infinities, zeros, smallest and largest numbers",
@@ -181,9 +197,8 @@ pub fn sets(dtype: Dtype, reduced: bool, wide: u64) -> Vec<Points> {
     );
     match dtype {
         Dtype::F16 | Dtype::Bf16 => {
-            let rounds = if reduced { 4 } else { 256 };
             vec![set(
-                "every input, several times with other gradients",
+                "every input, once or several times with other gradients",
                 rounds << 16,
                 Kind::All,
             )]
@@ -240,12 +255,20 @@ mod tests {
         assert_eq!(neighbour(-1.0, 1), -1.0 + f64::EPSILON / 2.0);
     }
 
+    fn amount(wide: u64) -> Amount {
+        Amount {
+            reduced: false,
+            wide,
+            rounds: 4,
+        }
+    }
+
     #[test]
     fn the_sets_are_as_large_as_promised() {
         let total = |sets: Vec<Points>| sets.iter().map(|set| set.count).sum::<u64>();
-        assert_eq!(total(sets(Dtype::F32, false, 0)), 1 << 32);
-        assert!(total(sets(Dtype::F64, false, 1_000_000_000)) >= 1_000_000_000);
-        for set in sets(Dtype::F64, false, 1_000_000) {
+        assert_eq!(total(sets(Dtype::F32, amount(0))), 1 << 32);
+        assert!(total(sets(Dtype::F64, amount(1_000_000_000))) >= 1_000_000_000);
+        for set in sets(Dtype::F64, amount(1_000_000)) {
             if matches!(set.kind, Kind::Special) {
                 continue;
             }
@@ -267,7 +290,7 @@ mod tests {
 
     #[test]
     fn every_bit_pattern_is_there() {
-        let set = sets(Dtype::F16, true, 0)[0];
+        let set = sets(Dtype::F16, amount(0))[0];
         let mut seen = vec![0; 1 << 16];
         for index in 0..set.count {
             seen[set.get::<half::f16>(index).to_bits() as usize] += 1;

@@ -220,7 +220,12 @@ impl<'a, E: Element> Worker<'a, E> {
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("COUNT of them")),
             block: Box::default(),
-            meter: Box::new(Meter::new(E::DTYPE, E::FORMAT, plan.measures(subject))),
+            meter: Box::new(Meter::new(
+                E::DTYPE,
+                E::FORMAT,
+                plan.measures(subject),
+                matches!(subject, Subject::Library(_)),
+            )),
         })
     }
 

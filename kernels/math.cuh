@@ -34,6 +34,7 @@ template <> struct Limits<float> {
     static MISH_DEVICE float backward_min() { return -210.0f; }
     static MISH_DEVICE float second_min() { return -300.0f; }
     static MISH_DEVICE float second_max() { return 150.0f; }
+    static MISH_DEVICE bool carried() { return true; }
     static MISH_DEVICE float exp_tail(float r) {
         float sum = 0.0f;
         bool first = true;
@@ -57,6 +58,8 @@ template <> struct Limits<double> {
     static MISH_DEVICE double backward_min() { return -1480.0; }
     static MISH_DEVICE double second_min() { return -2200.0; }
     static MISH_DEVICE double second_max() { return 1120.0; }
+    // Half a unit in the last place is not worth seven operations.
+    static MISH_DEVICE bool carried() { return false; }
     static MISH_DEVICE double exp_tail(double r) {
         double sum = 0.0;
         bool first = true;
@@ -85,11 +88,6 @@ template <> MISH_DEVICE double mish_exp2<double>(mish_i32 k) {
 MISH_DEVICE mish_i32 mish_min(mish_i32 a, mish_i32 b) { return a < b ? a : b; }
 MISH_DEVICE mish_i32 mish_max(mish_i32 a, mish_i32 b) { return a > b ? a : b; }
 
-MISH_DEVICE bool mish_finite(float x) { return (bits_from_f32(x) & 0x7f800000u) != 0x7f800000u; }
-MISH_DEVICE bool mish_finite(double x) {
-    return (mish_u32(bits_from_f64(x) >> 32) & 0x7ff00000u) != 0x7ff00000u;
-}
-
 // value and exponent with x = value * 2^exponent, the value between 1 and 4 in magnitude (smaller
 // for a subnormal; zero, infinity and NaN stay themselves).
 MISH_DEVICE float mish_split(float x, mish_i32 &exponent) {
@@ -99,13 +97,6 @@ MISH_DEVICE float mish_split(float x, mish_i32 &exponent) {
 MISH_DEVICE double mish_split(double x, mish_i32 &exponent) {
     exponent = mish_min(mish_i32(bits_from_f64(x) >> 52) & 0x7ff, 2045) - 1023;
     return x * mish_exp2<double>(-exponent);
-}
-
-// a + b, and the part that rounding cut off, whichever is larger (Knuth).
-template <typename F> MISH_DEVICE F mish_sum(F a, F b, F &cut) {
-    const F sum = a + b, part = sum - a;
-    cut = (a - (sum - part)) + (b - part);
-    return sum;
 }
 
 // product * 2^exponent in two halves, of which only the last rounds. What the limits cut off is
@@ -125,19 +116,17 @@ template <typename F> struct Exact {
     mish_i32 limited, k_rest;
     // e for the limited k, and the part that rounding cut off.
     F e, e_low;
-
-    // Whether q_low counts: the second derivative squares the errors of e, and needs it.
+    // Whether q_low counts: the second derivative squares the errors of e.
     bool carried;
 
     // For the second derivative k is limited from above as well.
-    MISH_DEVICE Exact(F x, bool second) : carried(second) {
+    MISH_DEVICE Exact(F x, bool second) : carried(second && L::carried()) {
         const F biased = mish_fma(x, L::log2_e(), L::magic());
         const F k = biased - L::magic();
         const F reduced = mish_fma(k, -L::ln2_high(), x);  // exact
         const F r = mish_fma(k, -L::ln2_low(), reduced);
         const F r2 = r * r, tail = L::exp_tail(r);
         q = mish_fma(r2, tail, r);
-        if (second) q_low = mish_fma(r2, tail, r - q) + mish_fma(k, -L::ln2_low(), reduced - r);
         const mish_i32 whole = mish_integer(biased);
         limited = mish_max(whole, L::k_min());
         if (second) limited = mish_min(limited, L::k_max());
@@ -145,79 +134,82 @@ template <typename F> struct Exact {
         k_rest = whole - limited;
         e = mish_fma(scale, q, scale);
         e_low = mish_fma(scale, q, scale - e);
-        if (second) e_low = mish_fma(scale, q_low, e_low);
+        if (carried) {
+            q_low = mish_fma(r2, tail, r - q) + mish_fma(k, -L::ln2_low(), reduced - r);
+            e_low = mish_fma(scale, q_low, e_low);
+        }
     }
 
-    // z = 1 + e and d = z^2 + 1, each with the part that rounding cut off; w = 1/d, not refined:
-    // what uses it corrects itself by the exact remainder.
+    // z = 1 + e and d = z^2 + 1, each with the part that rounding cut off; 1/d = w (1 + w_rel).
     struct Denominator {
-        F z, z_low, d, d_low, w;
+        F z, z_low, w, w_rel;
         MISH_DEVICE explicit Denominator(const Exact &c) {
             const F one = 1;
             z = one + c.e;
-            // The larger first: past 2^53 the smaller is all that is cut off.
-            const bool right = c.limited > 0;
-            z_low = (((right ? c.e : one) - z) + (right ? one : c.e)) + c.e_low;
+            z_low = rest(one, c.e, z, c.limited > 0) + c.e_low;
             const F z2 = z * z;
-            d = z2 + one;
-            d_low = mish_fma(z + z, z_low, mish_fma(z, z, -z2) + ((z2 - d) + one));
+            const F d = z2 + one;
+            const F d_low = mish_fma(z + z, z_low, mish_fma(z, z, -z2) + ((z2 - d) + one));
             w = mish_reciprocal(d);
+            w_rel = mish_fma(-d_low, w, mish_fma(-d, w, one));
         }
     };
 
-    // mish'(x)/2^k.
+    // What rounding cut off a + b (Dekker), if b is the larger just where `b_larger` says.
+    static MISH_DEVICE F rest(F a, F b, F sum, bool b_larger) {
+        return ((b_larger ? b : a) - sum) + (b_larger ? a : b);
+    }
+
+    // mish'(x)/2^(k + 1).
     MISH_DEVICE F first(F x, const Denominator &c) const {
-        const F one = 1;
+        const F half = 0.5;
         const F ratio = c.z * c.w;
         const F ratio_low =
-            c.w * (mish_fma(-ratio, c.d, c.z) + mish_fma(-ratio, c.d_low, c.z_low));
-        const F x4 = x * F(4);
-        const F b = x4 * ratio;
-        const F b_low = mish_fma(x4, ratio_low, mish_fma(x4, ratio, -b));
-        const F a = c.z + one;
-        const F a_low = ((c.z - a) + one) + c.z_low;
-        F cut;
-        const F m = mish_sum(a, b, cut);
-        const F m_low = cut + (a_low + b_low);
+            mish_fma(ratio, c.w_rel, mish_fma(c.z_low, c.w, mish_fma(c.z, c.w, -ratio)));
+        const F x2 = x + x;
+        const F a = mish_fma(half, c.z, half);
+        const F a_low = mish_fma(half, c.z_low, mish_fma(half, c.z, -a) + half);
+        const F b = x2 * ratio;
+        const F b_low = mish_fma(x2, ratio_low, mish_fma(x2, ratio, -b));
+        const F m = a + b;
+        const F m_low = rest(a, b, m, limited < -1) + (a_low + b_low);
         const F g = m * c.w;
-        const F remainder = mish_fma(-g, c.d, m) + mish_fma(-g, c.d_low, m_low);
-        const F g_low = carried ? mish_fma(c.w, remainder, g * q_low) : c.w * remainder;
+        F g_low = mish_fma(g, c.w_rel, mish_fma(m_low, c.w, mish_fma(m, c.w, -g)));
+        if (carried) g_low = mish_fma(g, q_low, g_low);
         return mish_fma(g, q, mish_fma(g_low, q, g_low)) + g;
     }
 
-    // grad * first * 2^k without intermediate overflow or a second rounding that matters; `rest`
-    // at least 2 exp2_min.
+    // grad * first * 2^(k + 1) without intermediate overflow or a second rounding that matters;
+    // `rest` at least 2 exp2_min.
     MISH_DEVICE F times_first(F grad, F first, mish_i32 rest) const {
         rest = mish_min(rest, 0);
         const mish_i32 near = mish_max(rest, L::exp2_min());
-        return grad * (first * scale) * mish_exp2<F>(near) * mish_exp2<F>(rest - near);
+        return grad * (first * mish_exp2<F>(limited + 1)) * mish_exp2<F>(near) *
+               mish_exp2<F>(rest - near);
     }
 
-    // mish''(x)/(4 scale) for the limited k, as a sum.
-    MISH_DEVICE F second(F x, const Denominator &c, F &low) const {
-        const F one = 1, two = 2;
-        // 1/d = w (1 + w_rel)
-        const F w_rel = mish_fma(-c.d_low, c.w, mish_fma(-c.d, c.w, one));
+    // mish''(x)/(8 scale) for the limited k.
+    MISH_DEVICE F second(F x, const Denominator &c) const {
+        const F half = 0.5, one = 1;
         const F x2 = x + x;
         const F p = one - x;
         const F p_low = (one - p) - x;
         const F v = mish_fma(x2, c.w, p);
-        const F v_low = mish_fma(x2, c.w, p - v) + mish_fma(x2 * c.w, w_rel, p_low);
-        const F e2 = e + e;
-        const F t = e2 * v;
-        const F t_low = mish_fma(e2, v, -t) + mish_fma(e2, v_low, (e_low + e_low) * v);
-        const F b = two + x;
-        const F b_low = (two - b) + x;
-        F cut;
-        const F n = mish_sum(b, t, cut);
-        const F n_low = cut + (b_low + t_low);
+        const F v_low = mish_fma(x2, c.w, p - v) + mish_fma(x2 * c.w, c.w_rel, p_low);
+        const F t = e * v;
+        const F t_low = mish_fma(e, v, -t) + mish_fma(e, v_low, e_low * v);
+        const F b = mish_fma(half, x, one);
+        const F b_low = mish_fma(half, x, one - b);
+        const F n = b + t;
+        const F n_low = rest(b, t, n, limited > 0) + (b_low + t_low);
         const F w2 = c.w * c.w;
         const F w2_low = mish_fma(c.w, c.w, -w2);
         const F h = n * w2;
         const F h_low = mish_fma(n, w2, -h) + mish_fma(n, w2_low, n_low * w2);
-        const F w_rel2 = w_rel + w_rel;
-        low = mish_fma(h, q + (mish_fma(w_rel2, q, w_rel2) + q_low), mish_fma(h_low, q, h_low));
-        return h;
+        const F w_rel2 = c.w_rel + c.w_rel;
+        F factor = mish_fma(w_rel2, q, w_rel2);
+        if (carried) factor += q_low;
+        return mish_fma(h, q + factor, mish_fma(h_low, q, h_low)) + h;
     }
 
     static MISH_DEVICE F forward(F x) {
@@ -258,13 +250,8 @@ template <typename F> struct Exact {
         mish_i32 a_exponent, b_exponent;
         const F a = mish_split(grad_grad_x, a_exponent);
         const F b = mish_split(grad_y, b_exponent);
-        F low;
-        const F high = c.second(clamped, denominator, low);
-        // The product of the gradients is exact in two parts, unless it is infinite.
-        const F ab = a * b;
-        const F ab_low = mish_finite(ab) ? mish_fma(a, b, -ab) : F(0);
-        grad_x = mish_scale(mish_fma(ab, high, mish_fma(ab, low, ab_low * high)),
-                            a_exponent + b_exponent + rest + c.limited + 2);
+        grad_x = mish_scale(a * c.second(clamped, denominator) * b,
+                            a_exponent + b_exponent + rest + c.limited + 3);
     }
 };
 
@@ -417,14 +404,15 @@ struct Factored {
         const float s = right ? root : 1.0f, t = right ? 1.0f : u;
         const float h = 1.0f + u, s2 = s * s;
         const float i = mish_reciprocal(mish_fma(h, h, s2));
-        const float w = s2 * i;
-        const float m = mish_fma(4.0f * x, h * w, h + s);
+        // i, w and n doubled, which saves their factors.
+        const float i2 = i + i, w2 = s2 * i2;
+        const float m = mish_fma(x2, h * w2, h + s);
         // t, by its factors
         const float t_p = right ? 1.0f : c.p, t_r = right ? 1.0f : c.r;
         grad_grad_y = grad_grad_x * t_p * t_r * (i * m) * t_p * t_r;
 
-        const float n = mish_fma(s, mish_fma(0.5f, x, 1.0f), t * mish_fma(x2, w, 1.0f - x));
-        const float q = 8.0f * (i * i) * n;
+        const float n2 = mish_fma(s, 2.0f + x, t * mish_fma(x2, w2, 2.0f - x2));
+        const float q = i2 * i2 * n2;
         const bool first = mish_magnitude(grad_grad_x) > mish_magnitude(grad_y);
         const float large = first ? grad_grad_x : grad_y, small = first ? grad_y : grad_grad_x;
         // Half of the factors go to the larger gradient. The other half go to the smaller if it is

@@ -1,6 +1,6 @@
 /* What the accuracy costs on a CPU: libmish beside the plain formulas in float32.
  *
- *     cc -O3 -march=native -fno-math-errno -fno-trapping-math -o cost bench/cost.c -ldl -lm
+ *     cc -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math -o cost bench/cost.c -ldl -lm
  *     ./cost target/release/libmish.so [FILE]
  *
  * The plain formulas are those one would write down: one exponential of -|x|, both branches, all

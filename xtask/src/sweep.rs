@@ -14,9 +14,20 @@ pub fn run(arguments: &[String]) -> Result<()> {
     program(&library).args(arguments).check()
 }
 
-/// The reduced sweep, as a test: every quantity of every element type is one.
-pub fn reduced(library: &Path) -> Outcome {
-    Outcome::count(program(library).arg("--reduced"))
+/// The reduced sweep, as a test: every quantity of every element type is one, with the best
+/// instruction set of this machine and with lesser ones.
+pub fn reduced(library: &Path) -> Vec<(String, Outcome)> {
+    ["", "avx2", "baseline"]
+        .into_iter()
+        .map(|simd| {
+            let name = match simd {
+                "" => "errors of all inputs, reduced".to_owned(),
+                simd => format!("the same, {simd}"),
+            };
+            let sweep = program(library).arg("--reduced").env("MISH_SIMD", simd);
+            (name, Outcome::count(sweep))
+        })
+        .collect()
 }
 
 fn program(library: &Path) -> Program {

@@ -31,12 +31,7 @@ const STEPS: &[(&str, Step)] = &[
     }),
     ("rust", |_| rust()),
     ("c", |context| c_suite::all(&context.library)),
-    ("sweep", |context| {
-        one(
-            "errors of all inputs, reduced",
-            sweep::reduced(&context.library),
-        )
-    }),
+    ("sweep", |context| sweep::reduced(&context.library)),
     ("kernel math", |_| {
         one("kernel mathematics on the host", kernel_math::run())
     }),

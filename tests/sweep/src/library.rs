@@ -108,6 +108,11 @@ impl Mish {
         Ok(())
     }
 
+    /// Prepares the calling thread.
+    pub fn enter(&self) -> Result<()> {
+        self.cuda.as_ref().map_or(Ok(()), Cuda::enter)
+    }
+
     /// Waits for the calls so far.
     pub fn finish(&self) -> Result<()> {
         self.cuda.as_ref().map_or(Ok(()), Cuda::finish)
@@ -300,22 +305,21 @@ impl Cuda {
         })
     }
 
+    /// Makes the context current.
+    fn enter(&self) -> Result<()> {
+        // SAFETY: as declared in cuda.h.
+        driver(unsafe { (self.set_current)(self.context) })
+    }
+
     fn pinned(&self, bytes: usize) -> Result<*mut c_void> {
         let mut pointer = std::ptr::null_mut();
         // SAFETY: as declared in cuda.h.
-        unsafe {
-            driver((self.set_current)(self.context))?;
-            driver((self.alloc_host)(&mut pointer, bytes))?;
-        }
+        driver(unsafe { (self.alloc_host)(&mut pointer, bytes) })?;
         Ok(pointer)
     }
 
     fn finish(&self) -> Result<()> {
-        // SAFETY: as declared in cuda.h; the context is current where memory was made, and this
-        // makes it so elsewhere.
-        unsafe {
-            driver((self.set_current)(self.context))?;
-            driver((self.synchronize)())
-        }
+        // SAFETY: as declared in cuda.h.
+        driver(unsafe { (self.synchronize)() })
     }
 }

@@ -197,6 +197,9 @@ impl<'a, E: Element> Worker<'a, E> {
             (Source::Library(_), Device::Cpu) => 16 * BLOCK,
             _ => ITEM as usize,
         };
+        if let Source::Library(mish) = &source {
+            mish.enter()?;
+        }
         let memory = || match &source {
             Source::Library(mish) => mish.memory::<E>(length),
             Source::Peer(_) => Ok(Memory::host(length)),
@@ -232,6 +235,9 @@ impl<'a, E: Element> Worker<'a, E> {
     /// Measures the points from `start` to `end`.
     fn item(&mut self, plan: &Plan, set: &Points, start: u64, end: u64) -> Result<Tallies> {
         self.meter.restart();
+        if let Source::Library(mish) = &self.source {
+            mish.enter()?;
+        }
         if start > 0 {
             // The point before, for the step from it to the first.
             self.buffer(plan, set, start - 1, start)?;

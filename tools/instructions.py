@@ -2,9 +2,9 @@
 
     python tools/instructions.py [--cubin FILE] [--nvdisasm FILE] [--out FILE]
 
-Looks at the unrolled loop of every contiguous kernel in one architecture's machine code (by
-default the newest release build's sm_90): all instructions, results of the special-function unit
-(MUFU) and double-precision operations, loads, conversions and stores included. The disassembler is
+Looks at the widest tile of every contiguous kernel in one architecture's machine code (by default
+the newest release build's sm_90): all instructions, results of the special-function unit (MUFU)
+and double-precision operations, with loads, conversions, stores and what precedes the tile. The disassembler is
 the one that `cargo xtask test` fetches.
 """
 
@@ -26,30 +26,71 @@ CYCLES = 132 * 1.98e9
 ISSUE, SPECIAL, DOUBLE, BYTES = 128 * CYCLES, 16 * CYCLES, 64 * CYCLES, 4.3e12
 
 
+def parsed(section):
+    """The instructions of a function and where its labels stand among them."""
+    lines, labels = [], {}
+    for text in section.splitlines():
+        if label := re.match(r"\.(L_x_\d+):", text):
+            labels[label[1]] = len(lines)
+        elif found := re.match(r"\s*/\*[0-9a-f]{4,}\*/\s+([^;]+);", text):
+            lines.append(found[1].strip())
+    return lines, labels
+
+
+def opcode(line):
+    """Without its predicate."""
+    return re.sub(r"^@!?U?P\w+\s+", "", line).split()[0]
+
+
+def stored(lines):
+    """Bytes that one thread stores in vectors."""
+    widths = (re.match(r"STG\S*\.(128|256)", opcode(line)) for line in lines)
+    return sum(int(width[1]) // 8 for width in widths if width)
+
+
+def usual(lines, labels, start, end):
+    """What runs from `start` to `end` but for what branches forward usually skip: paths that touch
+    no memory, for results that are not normal numbers."""
+    taken, i = [], start
+    while i < end:
+        taken.append(lines[i])
+        branch = re.search(r"^@\S+ BRA `\(\.(L_x_\d+)\)", lines[i])
+        to = labels.get(branch[1], 0) if branch else 0
+        skipped = [opcode(line)[:3] for line in lines[i + 1 : to]]
+        i = to if i < to <= end and not {"STG", "LDG"} & set(skipped) else i + 1
+    return taken
+
+
 def kernels(code):
-    """Name and main loop, a list of instructions, of each contiguous kernel."""
+    """Name and instructions of the widest tile of each contiguous kernel."""
     for section in re.split(r"\n\s*\.section\s+\.text\.", code)[1:]:
         name = re.match(r"\w+", section).group()
         if "strided" in name:
             continue
-        best = []
-        for block in re.split(r"\n\.L_x_\d+:", section):
-            lines = re.findall(r"/\*[0-9a-f]{4,}\*/\s+([^;]+);", block)
-            lines = [re.sub(r"^@!?U?P\w+\s+", "", line.strip()) for line in lines]
-            if any(re.match(r"STG\S*\.(128|256)", line) for line in lines) and len(lines) > len(best):
-                best = lines
-        yield name, best
+        lines, labels = parsed(section)
+        # Tiles of different widths end with an exit or with a jump back.
+        jumps = [opcode(line) in ("EXIT", "BRA") and not line.startswith("@") for line in lines]
+        ends = [i + 1 for i, jump in enumerate(jumps) if jump]
+        tiles = list(zip([0, *ends], ends))
+        start, end = max(tiles, key=lambda tile: stored(lines[slice(*tile)]))
+        tile = usual(lines, labels, start, end)
+        back = re.search(r"BRA `\(\.(L_x_\d+)\)", lines[end - 1])
+        if back and start <= labels[back[1]] < end:
+            tile = usual(lines, labels, labels[back[1]], end)
+        elif start > 0:
+            # No loop: what precedes it runs as often. It ends with the jump to the tile.
+            to = [name for name, at in labels.items() if at == start]
+            before = [i for i in range(start) if any(f"(.{label})" in lines[i] for label in to)]
+            tile = lines[: before[0] + 1] + tile
+        yield name, tile
 
 
 def count(name, loop):
     match = re.search(r"(double_backward|backward|forward)_(bf16|f16|f32|f64)", name)
     operation, dtype = match.groups()
     tensors = OPERATIONS[operation]
-    stored = sum(int(m.group(1)) // 8 for m in (re.match(r"STG\S*\.(128|256)", line) for line in loop) if m)
-    # Either output of double_backward may be left out: its stores lie in blocks of their own but
-    # for one output's, which are these.
-    elements = stored // SIZES[dtype]
-    opcodes = [line.split()[0].split(".")[0] for line in loop]
+    elements = stored(loop) // SIZES[dtype] // (2 if operation == "double_backward" else 1)
+    opcodes = [opcode(line).split(".")[0] for line in loop]
     per_second = BYTES / (tensors * SIZES[dtype])
     return {
         "dtype": dtype,

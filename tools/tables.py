@@ -65,7 +65,7 @@ def ulp(size):
         return f"{size:.4f}"
     if size < 10:
         return f"{size:.3f}"
-    if size < 1e5:
+    if size < 1e4:
         return f"{size:.0f}"
     mantissa, exponent = f"{size:.0e}".split("e")
     return f"{mantissa}·10{superscript(int(exponent))}"
@@ -118,7 +118,8 @@ def sweep_inputs():
     """What the sweep ran on, and how long."""
     header = load("sweep-cpu")["header"]
     lines = []
-    for dtype, sets in header["sets"].items():
+    for dtype in (name for name in NAMES if name in header["sets"]):
+        sets = header["sets"][dtype]
         what = "; ".join(f"{count(part['points'])} {part['what']}" for part in sets)
         lines.append(f"- {NAMES[dtype]}, {header['seconds'][dtype]:.0f} s: {what}")
     sets = ", ".join(header["instruction_sets"])
@@ -223,6 +224,7 @@ def gpu():
             for op in operations
         ]
         for dtype in NAMES
+        if (dtype, "forward") in rows
     ]
     return table(["", *FUNCTIONS], body)
 
@@ -233,7 +235,7 @@ def budget():
     least = rows[0]
     body = []
     for row in rows:
-        cells = [f"{row[c]:.2f}" for c in columns]
+        cells = [f"{row[c]:.2f}" if row[c] < 100 else ulp(row[c]) for c in columns]
         cells = [
             f"**{cell}**" if row is not least and row[c] > 1.1 * least[c] else cell
             for c, cell in zip(columns, cells)

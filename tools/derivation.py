@@ -2,6 +2,7 @@
 
     python tools/derivation.py               check everything, print what it finds
     python tools/derivation.py --figures     also draw docs/images/ (needs matplotlib)
+    python tools/derivation.py --near-zeros  also the degrees of expansions about the zeros
 
 Needs sympy, mpmath and numpy. tests/python/test_derivation.py runs the checks.
 """
@@ -76,6 +77,18 @@ def identities():
         for order, form in enumerate(forms):
             prime = "'" * order
             yield f"mish{prime} multiplied out, {name}", same((value, first, second)[order], form)
+    # Where the code writes them otherwise.
+    n = E**2 + 2 * E
+    yield "mish = x n/(n + 2), n = e^2 + 2 e", same(value, x * n / (n + 2))
+    a = E + 2
+    yield "mish = x e a/(e a + 2), a = e + 2", same(value, x * E * a / (E * a + 2))
+    for name, small, s, t in (("x <= 0", E, 1, E), ("x > 0", u, u, 1)):
+        # In u = e^-|x|, which nothing overflows in: `Factored` in kernels/math.cuh.
+        h = 1 + small
+        i = 1 / (h**2 + s**2)
+        inner = s * (1 + x / 2) + t * (1 - x + 2 * x * s**2 * i)
+        yield f"mish' in e^-|x|, {name}", same(first, i * (h + s + 4 * x * h * s**2 * i) * t)
+        yield f"mish'' in e^-|x|, {name}", same(second, 8 * i**2 * inner * small * s)
 
 
 NUMERIC = [sp.lambdify((x, E), form, "mpmath") for form in (MISH, FIRST, SECOND)]
@@ -137,6 +150,19 @@ def overflow():
         )
         rows[name] = (powers, [mp.nstr(v, 6) for v in vanish])
     return rows
+
+
+def expansion_degree(order, zero, window, bits):
+    """The degree at which P in (x - zero) P(x - zero) is mish' or mish'' within 2^-bits of itself."""
+    with mp.workdps(50):
+        zero, window = mp.findroot(lambda t: exact(order, t), zero), mp.mpf(window)
+        quotient = lambda t: exact(order, zero + t) / t
+        # No node of the fit lies at 0.
+        ends = [-window, window * (1 + mp.mpf(10) ** -9)]
+        for degree in range(1, 40):
+            _, error = mp.chebyfit(quotient, ends, degree + 1, error=True)
+            if error < abs(quotient(window)) * mp.mpf(2) ** -bits:
+                return degree
 
 
 def bytes_moved():
@@ -231,6 +257,16 @@ def main():
         print(f"{name}: e^x, e^2x, e^3x overflow from {powers}; mish, mish', mish'' end {vanish}")
     for size, (recompute, saved, kept) in bytes_moved().items():
         print(f"{size}-byte types: {recompute} bytes recomputed, {saved} saved, {kept} more kept")
+    if "--near-zeros" in sys.argv:
+        for window in ("1/32", "1/16", "0.35"):
+            for name, roots in zeros().items():
+                for root in roots:
+                    degrees = [
+                        expansion_degree(name.count("'"), root, mp.mpmathify(window), bits)
+                        for bits in (27, 56)
+                    ]
+                    at = mp.nstr(root, 6)
+                    print(f"{name} within {window} of {at}: degree {degrees[0]} to 2^-27, {degrees[1]} to 2^-56")
     if "--figures" in sys.argv:
         figures()
     return 0 if ok else 1

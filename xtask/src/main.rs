@@ -11,6 +11,7 @@ mod libtorch;
 mod outcome;
 mod paths;
 mod python;
+mod sweep;
 mod test;
 mod toolchain;
 mod wheel;
@@ -28,6 +29,7 @@ cargo xtask <task>
   test       everything that can be tested on this machine, with a summary
              [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
              [NAME...] runs only these steps
+  sweep      the error of the library on every input, against its bounds; --help says more
   wheel      the Python wheel, in dist/
              [--check] also tests it beside the newest and the oldest PyTorch served (11 GB) and
              with every Python on the PATH, each in an environment of its own; [--out FILE]
@@ -52,6 +54,7 @@ fn run() -> Result<ExitCode> {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
+        "sweep" => sweep::run(&rest)?,
         "wheel" => return wheel::run(&rest),
         "bindings" => command::cargo()
             .args(["run", "--quiet", "--package", "xtask-bindings", "--"])

@@ -46,19 +46,33 @@ type Block<T> = [<<T as Stored>::Method as Method>::Number; BLOCK];
 
 /// Reads `len` elements; the lanes beyond keep what they had.
 #[inline(always)]
-unsafe fn read<T: Stored>(from: *mut c_void, len: usize, to: &mut Block<T>) {
-    // SAFETY: the caller vouches for `len` elements at `from`.
-    let block = unsafe { std::slice::from_raw_parts(from.cast::<T>(), len) };
-    T::load(block, &mut to[..len]);
+unsafe fn read<T: Stored, const HW: bool>(from: *mut c_void, len: usize, to: &mut Block<T>) {
+    let mut part = [T::default(); BLOCK];
+    let block = if len == BLOCK {
+        // SAFETY: the caller vouches for `len` elements at `from`.
+        unsafe { &*from.cast::<[T; BLOCK]>() }
+    } else {
+        // SAFETY: as above.
+        part[..len].copy_from_slice(unsafe { std::slice::from_raw_parts(from.cast::<T>(), len) });
+        &part
+    };
+    T::load::<HW>(block, to, padded(len));
 }
 
 #[inline(always)]
-unsafe fn write<T: Stored>(block: &Block<T>, to: *mut c_void, len: usize) {
-    if !to.is_null() {
+unsafe fn write<T: Stored, const HW: bool>(block: &Block<T>, to: *mut c_void, len: usize) {
+    if to.is_null() {
+        return;
+    }
+    if len == BLOCK {
         // SAFETY: the caller vouches for `len` elements at `to`.
-        T::store(&block[..len], unsafe {
-            std::slice::from_raw_parts_mut(to.cast::<T>(), len)
-        });
+        T::store::<HW>(block, unsafe { &mut *to.cast::<[T; BLOCK]>() }, BLOCK);
+    } else {
+        let mut part = [T::default(); BLOCK];
+        T::store::<HW>(block, &mut part, padded(len));
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(to.cast::<T>(), len) }
+            .copy_from_slice(&part[..len]);
     }
 }
 
@@ -85,69 +99,62 @@ fn padded(len: usize) -> usize {
 #[inline(always)]
 unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
-    let mut at = <T::Method as Method>::Prepared::default();
+    let mut scratch = <T::Method as Method>::Scratch::default();
     let mut y = x;
     for_each_block!(T, pointers, n, |[px, py, ..], len| {
         // SAFETY: the caller vouches for the operands.
-        unsafe { read::<T>(px, len, &mut x) };
-        let lanes = padded(len);
-        T::Method::prepare_forward::<HW>(&mut at, &x, lanes);
-        for i in 0..lanes {
-            y[i] = T::Method::forward::<HW>(&at, i, x[i]);
-        }
+        unsafe { read::<T, HW>(px, len, &mut x) };
+        T::Method::forward::<HW>(&mut scratch, &x, &mut y, padded(len));
         // SAFETY: as above.
-        unsafe { write::<T>(&y, py, len) };
+        unsafe { write::<T, HW>(&y, py, len) };
     });
 }
 
 #[inline(always)]
 unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
-    let mut at = <T::Method as Method>::Prepared::default();
+    let mut scratch = <T::Method as Method>::Scratch::default();
     let (mut gy, mut gx) = (x, x);
     for_each_block!(T, pointers, n, |[pgy, px, pgx, ..], len| {
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T>(pgy, len, &mut gy);
-            read::<T>(px, len, &mut x);
+            read::<T, HW>(pgy, len, &mut gy);
+            read::<T, HW>(px, len, &mut x);
         }
-        let lanes = padded(len);
-        T::Method::prepare_backward::<HW>(&mut at, &x, lanes);
-        for i in 0..lanes {
-            gx[i] = T::Method::backward::<HW>(&at, i, gy[i], x[i]);
-        }
+        T::Method::backward::<HW>(&mut scratch, &gy, &x, &mut gx, padded(len));
         // SAFETY: as above.
-        unsafe { write::<T>(&gx, pgx, len) };
+        unsafe { write::<T, HW>(&gx, pgx, len) };
     });
 }
 
 #[inline(always)]
 unsafe fn double_backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
-    let mut at = <T::Method as Method>::Prepared::default();
+    let mut scratch = <T::Method as Method>::Scratch::default();
     let (mut ggx, mut gy, mut ggy, mut gx) = (x, x, x, x);
     for_each_block!(T, pointers, n, |[pggx, pgy, px, pggy, pgx], len| {
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T>(pggx, len, &mut ggx);
-            read::<T>(pgy, len, &mut gy);
-            read::<T>(px, len, &mut x);
+            read::<T, HW>(pggx, len, &mut ggx);
+            read::<T, HW>(pgy, len, &mut gy);
+            read::<T, HW>(px, len, &mut x);
         }
-        let lanes = padded(len);
-        T::Method::prepare_double_backward::<HW>(&mut at, &x, lanes);
-        for i in 0..lanes {
-            (ggy[i], gx[i]) = T::Method::double_backward::<HW>(&at, i, ggx[i], gy[i], x[i]);
-        }
+        let (inputs, outputs) = ([&ggx, &gy, &x], [&mut ggy, &mut gx]);
+        T::Method::double_backward::<HW>(&mut scratch, inputs, outputs, padded(len));
         // SAFETY: as above.
         unsafe {
-            write::<T>(&ggy, pggy, len);
-            write::<T>(&gx, pgx, len);
+            write::<T, HW>(&ggy, pggy, len);
+            write::<T, HW>(&gx, pgx, len);
         }
     });
 }
 
-/// Whether the target's baseline has a fused multiply-add, so that nothing is emulated.
-const BASELINE_HAS_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+/// Whether the target's baseline has a fused multiply-add (and the conversions that come with it),
+/// so that nothing is emulated.
+const BASELINE_HAS_FMA: bool = cfg!(any(
+    all(target_feature = "fma", target_feature = "f16c"),
+    target_arch = "aarch64"
+));
 
 /// Compiles the loops with extra instruction sets and picks one of them.
 macro_rules! instruction_sets {

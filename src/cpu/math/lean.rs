@@ -1,0 +1,291 @@
+//! f64: the formulas with those lost bits carried along that show, for elements whose every
+//! intermediate result is a normal number.
+//!
+//! Quantities are unevaluated sums of two numbers (`a`, `a_low`) as in `paired`, but e is formed
+//! at once, and only its own rounding is corrected, not the half unit that eʳ − 1 is off.
+//! `Exact` in `kernels/math.cuh` evaluates the same expressions.
+
+use super::columns::{BLOCK, Columns, Parts, parts};
+use super::constants::{LN2_HIGH_F64, LN2_LOW_F64};
+use super::paired::{exp_tail, fma, two_sum};
+use super::real::Real;
+use super::{Method, Quick};
+
+/// Above this x, mish is x and mish′ is 1.
+const FIRST_MAX: f64 = 25.0;
+/// Down to here x·eˣ and what rounding cuts off it are normal numbers.
+const FORWARD_MIN: f64 = -650.0;
+/// Down to here mish′ and mish″ leave room for the gradients below.
+const DERIVATIVES_MIN: f64 = -300.0;
+/// Up to here z² absorbs no bit of 1, so that the low parts are exact.
+const SECOND_MAX: f64 = 18.0;
+
+parts! {
+    /// eˣ = 2ᵏ·(1 + q), with MAGIC + k.
+    Exponential, 2 {
+        k_biased,
+        q,
+    }
+}
+parts! {
+    /// n = e·(e + 2) and w = 1/(n + 2), with what rounding cut off.
+    Quotient, 4 {
+        n,
+        n_low,
+        d_low,
+        w,
+    }
+}
+parts! {
+    /// z = 1 + e with what rounding cut off, and 1/(z² + 1) = w·(1 + w_rel).
+    Denominator, 4 {
+        z,
+        z_low,
+        w,
+        w_rel,
+    }
+}
+
+impl Exponential {
+    /// First step.
+    #[inline(always)]
+    fn of(x: f64) -> Self {
+        let k_biased = fma(x, f64::LOG2_E, f64::MAGIC);
+        let k = k_biased - f64::MAGIC;
+        let r = fma(k, -LN2_LOW_F64, fma(k, -LN2_HIGH_F64, x));
+        let q = fma(r * r, exp_tail(r), r);
+        Exponential { k_biased, q }
+    }
+
+    #[inline(always)]
+    fn scale(&self) -> f64 {
+        f64::exp2_biased(self.k_biased)
+    }
+
+    /// eˣ and what rounding cut off.
+    #[inline(always)]
+    fn value(&self) -> (f64, f64) {
+        let scale = self.scale();
+        let e = fma(scale, self.q, scale);
+        (e, fma(scale, self.q, scale - e))
+    }
+}
+
+/// a + b less `sum`, for numbers above zero of which the smaller is no multiple of a bit that the
+/// sum cuts off on the larger's side.
+#[inline(always)]
+fn cut_off(a: f64, b: f64, sum: f64) -> f64 {
+    (a.at_least(b) - sum) + a.at_most(b)
+}
+
+impl Quotient {
+    /// Second step of `forward`.
+    #[inline(always)]
+    fn of(exp: Exponential) -> Self {
+        let two = 2.0_f64;
+        let (e, e_low) = exp.value();
+        let a = e + two;
+        let a_low = (two - a) + e;
+        let n = e * a;
+        let n_low = fma(e_low, a + e, fma(e, a_low, fma(e, a, -n)));
+        let d = n + two;
+        let d_low = cut_off(n, two, d) + n_low;
+        let w = 1.0 / d;
+        Quotient { n, n_low, d_low, w }
+    }
+}
+
+/// `mish(x)`: the last step.
+#[inline(always)]
+fn forward(x: f64, c: Quotient) -> f64 {
+    let d = c.n + 2.0;
+    let ratio = c.n * c.w;
+    let remainder = fma(-ratio, d, c.n) + fma(-ratio, c.d_low, c.n_low);
+    let y = fma(x, ratio, x * (c.w * remainder));
+    let y = if x > FIRST_MAX { x } else { y };
+    // The sum above turns −0 into 0.
+    f64::from_bits(y.to_bits() | (x.to_bits() & (1 << 63)))
+}
+
+impl Denominator {
+    /// Second step of the derivatives.
+    #[inline(always)]
+    fn of(exp: Exponential) -> Self {
+        let one = 1.0_f64;
+        let (e, e_low) = exp.value();
+        let z = one + e;
+        let z_low = ((one - z) + e) + e_low;
+        let d = fma(z, z, one);
+        let d_low = fma(z + z, z_low, fma(z, z, one - d));
+        let w = one / d;
+        let w_rel = fma(-d_low, w, fma(-d, w, one));
+        Denominator { z, z_low, w, w_rel }
+    }
+}
+
+/// `mish′(x)`
+#[inline(always)]
+fn first(x: f64, exp: Exponential, c: Denominator) -> f64 {
+    let ratio = c.z * c.w;
+    let ratio_low = fma(ratio, c.w_rel, fma(c.z_low, c.w, fma(c.z, c.w, -ratio)));
+    let x4 = x * 4.0;
+    let b = x4 * ratio;
+    let b_low = fma(x4, ratio_low, fma(x4, ratio, -b));
+    // z + 1 + 4x·z·w: the sum that vanishes at the minimum.
+    let a = c.z + 1.0;
+    let a_low = ((c.z - a) + 1.0) + c.z_low;
+    let (m, m_cut) = two_sum(a, b);
+    let m_low = m_cut + (a_low + b_low);
+    let g = m * c.w;
+    let g_low = fma(g, c.w_rel, fma(m_low, c.w, fma(m, c.w, -g)));
+    (fma(g, exp.q, fma(g_low, exp.q, g_low)) + g) * exp.scale()
+}
+
+/// `mish″(x)`
+#[inline(always)]
+fn second(x: f64, exp: Exponential, c: Denominator) -> f64 {
+    let one = 1.0_f64;
+    let (e, e_low) = exp.value();
+    // 1 − mish = 1 − x + 2x·w
+    let x2 = x + x;
+    let p = one - x;
+    let p_low = (one - p) - x;
+    let v = fma(x2, c.w, p);
+    let v_low = fma(x2, c.w, p - v) + fma(x2 * c.w, c.w_rel, p_low);
+    // 1 + x/2 + e·(1 − mish)
+    let t = e * v;
+    let t_low = fma(e, v, -t) + fma(e, v_low, e_low * v);
+    let b = fma(0.5, x, one);
+    let b_low = fma(0.5, x, one - b);
+    let (n, n_cut) = two_sum(b, t);
+    let n_low = n_cut + (b_low + t_low);
+    let w2 = c.w * c.w;
+    let w2_low = fma(c.w, c.w, -w2);
+    let h = n * w2;
+    let h_low = fma(n, w2, -h) + fma(n, w2_low, n_low * w2);
+    let w_rel2 = c.w_rel + c.w_rel;
+    let factor = exp.q + fma(w_rel2, exp.q, w_rel2);
+    let sum = fma(h, factor, fma(h_low, exp.q, h_low)) + h;
+    sum * (exp.scale() * 8.0)
+}
+
+/// The formulas in f64, partly in pairs.
+pub struct Lean;
+
+/// The results of all steps but the last for a block.
+pub struct Scratch {
+    exponential: Columns<2>,
+    rest: Columns<4>,
+}
+
+impl Default for Scratch {
+    #[inline(always)]
+    fn default() -> Self {
+        Scratch {
+            exponential: Columns::new(),
+            rest: Columns::new(),
+        }
+    }
+}
+
+impl Scratch {
+    #[inline(always)]
+    fn exponentials(&mut self, x: &[f64; BLOCK], lanes: usize) {
+        for i in 0..lanes {
+            self.exponential
+                .set(i, Exponential::of(x[i].at_most(FIRST_MAX)));
+        }
+    }
+
+    #[inline(always)]
+    fn derivatives(&mut self, x: &[f64; BLOCK], lanes: usize) {
+        self.exponentials(x, lanes);
+        for i in 0..lanes {
+            self.rest.set(i, Denominator::of(self.exponential.get(i)));
+        }
+    }
+}
+
+impl Method for Lean {
+    type Number = f64;
+    type Scratch = Scratch;
+
+    #[inline(always)]
+    fn forward<const HW: bool>(
+        scratch: &mut Scratch,
+        x: &[f64; BLOCK],
+        y: &mut [f64; BLOCK],
+        lanes: usize,
+    ) {
+        scratch.exponentials(x, lanes);
+        for i in 0..lanes {
+            scratch
+                .rest
+                .set(i, Quotient::of(scratch.exponential.get(i)));
+        }
+        for i in 0..lanes {
+            y[i] = forward(x[i], scratch.rest.get(i));
+        }
+    }
+
+    #[inline(always)]
+    fn backward<const HW: bool>(
+        scratch: &mut Scratch,
+        grad_y: &[f64; BLOCK],
+        x: &[f64; BLOCK],
+        grad_x: &mut [f64; BLOCK],
+        lanes: usize,
+    ) {
+        scratch.derivatives(x, lanes);
+        for i in 0..lanes {
+            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
+            let x = x[i].at_most(FIRST_MAX);
+            grad_x[i] = grad_y[i] * first(x, exponential, denominator);
+        }
+    }
+
+    #[inline(always)]
+    fn double_backward<const HW: bool>(
+        scratch: &mut Scratch,
+        [grad_grad_x, grad_y, x]: [&[f64; BLOCK]; 3],
+        [grad_grad_y, grad_x]: [&mut [f64; BLOCK]; 2],
+        lanes: usize,
+    ) {
+        scratch.derivatives(x, lanes);
+        for i in 0..lanes {
+            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
+            grad_grad_y[i] = grad_grad_x[i] * first(x[i], exponential, denominator);
+        }
+        for i in 0..lanes {
+            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
+            let second = second(x[i], exponential, denominator);
+            grad_x[i] = (grad_grad_x[i] * second) * grad_y[i];
+        }
+    }
+}
+
+/// 2^`exponent`
+const fn power(exponent: i64) -> f64 {
+    f64::from_bits(((exponent + 1023) as u64) << 52)
+}
+
+impl Quick for Lean {
+    #[inline(always)]
+    fn covers_forward(x: f64) -> bool {
+        !(x < FORWARD_MIN)
+    }
+
+    #[inline(always)]
+    fn covers_backward(grad_y: f64, x: f64) -> bool {
+        !(x < DERIVATIVES_MIN) & (!(grad_y.abs() < power(-400)) | (grad_y == 0.0))
+    }
+
+    #[inline(always)]
+    fn covers_double_backward(grad_grad_x: f64, grad_y: f64, x: f64) -> bool {
+        let moderate = |grad: f64| {
+            let size = grad.abs();
+            (!(size < power(-200)) | (size == 0.0)) & !(size > power(500))
+        };
+        !(x < DERIVATIVES_MIN) & !(x > SECOND_MAX) & moderate(grad_grad_x) & moderate(grad_y)
+    }
+}

@@ -3,43 +3,42 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::math::{BLOCK, Block, Guarded, Lean, Method, Paired, Plain};
+use super::math::{Block, Guarded, Lean, Method, Paired, Plain};
 
 /// An element as it lies in memory.
 pub(super) trait Stored: Copy + Default {
     /// How the formulas are evaluated.
     type Method: Method;
-    /// Widens the first `lanes` elements of a block. `HW` says that the code is compiled for a
+    /// Widens a block. `HW` says that the code is compiled for a
     /// machine with instructions for it.
-    fn load<const HW: bool>(from: &[Self; BLOCK], to: &mut Block<Self::Method>, lanes: usize);
-    /// Rounds the first `lanes` elements of a block to the nearest representable values, ties to
-    /// even.
-    fn store<const HW: bool>(from: &Block<Self::Method>, to: &mut [Self; BLOCK], lanes: usize);
+    fn load<const HW: bool, const N: usize>(from: &[Self; N], to: &mut Block<Self::Method, N>);
+    /// Rounds a block to the nearest representable values, ties to even.
+    fn store<const HW: bool, const N: usize>(from: &Block<Self::Method, N>, to: &mut [Self; N]);
 }
 
 impl Stored for f64 {
     type Method = Guarded<Lean, Paired>;
     #[inline(always)]
-    fn load<const HW: bool>(from: &[f64; BLOCK], to: &mut [f64; BLOCK], lanes: usize) {
-        to[..lanes].copy_from_slice(&from[..lanes]);
+    fn load<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
+        *to = *from;
     }
     #[inline(always)]
-    fn store<const HW: bool>(from: &[f64; BLOCK], to: &mut [f64; BLOCK], lanes: usize) {
-        to[..lanes].copy_from_slice(&from[..lanes]);
+    fn store<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
+        *to = *from;
     }
 }
 
 impl Stored for f32 {
     type Method = Plain<f64>;
     #[inline(always)]
-    fn load<const HW: bool>(from: &[f32; BLOCK], to: &mut [f64; BLOCK], lanes: usize) {
-        for i in 0..lanes {
+    fn load<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f64; N]) {
+        for i in 0..N {
             to[i] = f64::from(from[i]);
         }
     }
     #[inline(always)]
-    fn store<const HW: bool>(from: &[f64; BLOCK], to: &mut [f32; BLOCK], lanes: usize) {
-        for i in 0..lanes {
+    fn store<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f32; N]) {
+        for i in 0..N {
             to[i] = from[i] as f32;
         }
     }
@@ -48,47 +47,46 @@ impl Stored for f32 {
 impl Stored for f16 {
     type Method = Plain<f32>;
     #[inline(always)]
-    fn load<const HW: bool>(from: &[f16; BLOCK], to: &mut [f32; BLOCK], lanes: usize) {
+    fn load<const HW: bool, const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
         #[cfg(target_arch = "x86_64")]
         if HW {
             // `half` asks for the instruction once per vector and calls it through a function.
-            return f16c::load(from, to, lanes);
+            return f16c::load(from, to);
         }
-        from[..lanes].convert_to_f32_slice(&mut to[..lanes]);
+        from.convert_to_f32_slice(to);
     }
     #[inline(always)]
-    fn store<const HW: bool>(from: &[f32; BLOCK], to: &mut [f16; BLOCK], lanes: usize) {
+    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
         #[cfg(target_arch = "x86_64")]
         if HW {
-            return f16c::store(from, to, lanes);
+            return f16c::store(from, to);
         }
-        to[..lanes].convert_from_f32_slice(&from[..lanes]);
+        to.convert_from_f32_slice(from);
     }
 }
 
 impl Stored for bf16 {
     type Method = Guarded<Plain<f32>, Plain<f64>>;
     #[inline(always)]
-    fn load<const HW: bool>(from: &[bf16; BLOCK], to: &mut [f32; BLOCK], lanes: usize) {
-        for i in 0..lanes {
+    fn load<const HW: bool, const N: usize>(from: &[bf16; N], to: &mut [f32; N]) {
+        for i in 0..N {
             to[i] = f32::from_bits(u32::from(from[i].to_bits()) << 16);
         }
     }
     #[inline(always)]
-    fn store<const HW: bool>(from: &[f32; BLOCK], to: &mut [bf16; BLOCK], lanes: usize) {
-        for i in 0..lanes {
+    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [bf16; N]) {
+        for i in 0..N {
             to[i] = nearest(from[i]);
         }
     }
 }
 
-/// Rounds to nearest, ties to even; branch-free, so that it vectorises.
+/// Rounds to nearest, ties to even. A NaN that comes from a bfloat16 or from an operation has
+/// zeros where this adds, so that it stays one.
 #[inline(always)]
 fn nearest(x: f32) -> bf16 {
     let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    let quiet = bits | 0x40_0000;
-    bf16::from_bits(((if x.is_nan() { quiet } else { rounded }) >> 16) as u16)
+    bf16::from_bits((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
 }
 
 /// Conversions of eight at a time.
@@ -99,17 +97,15 @@ mod f16c {
         _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
     };
 
-    use super::{BLOCK, f16};
+    use super::f16;
 
     const WIDTH: usize = 8;
-    const _: () = assert!(BLOCK.is_multiple_of(WIDTH));
-
-    /// `lanes` is rounded up to whole vectors.
+    /// `N` is a multiple of the width.
     #[inline(always)]
-    pub(super) fn load(from: &[f16; BLOCK], to: &mut [f32; BLOCK], lanes: usize) {
+    pub(super) fn load<const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
         let from = from.as_chunks::<WIDTH>().0.iter();
         let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
-        for (from, to) in from.zip(to).take(lanes.div_ceil(WIDTH)) {
+        for (from, to) in from.zip(to) {
             // SAFETY: the caller's code is compiled for F16C; the arrays are a vector long.
             unsafe {
                 let vector = _mm_loadu_si128(from.as_ptr().cast());
@@ -120,10 +116,10 @@ mod f16c {
 
     /// See [`load`].
     #[inline(always)]
-    pub(super) fn store(from: &[f32; BLOCK], to: &mut [f16; BLOCK], lanes: usize) {
+    pub(super) fn store<const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
         let from = from.as_chunks::<WIDTH>().0.iter();
         let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
-        for (from, to) in from.zip(to).take(lanes.div_ceil(WIDTH)) {
+        for (from, to) in from.zip(to) {
             // SAFETY: as above.
             unsafe {
                 let vector = _mm256_loadu_ps(from.as_ptr());

@@ -1,8 +1,5 @@
 //! Intermediate results of a block, each part in an array of its own, as vector code wants it.
 
-/// Elements per block: a block's operands and intermediate results fit the first-level cache.
-pub const BLOCK: usize = 128;
-
 /// An intermediate result of several numbers.
 pub trait Parts<const N: usize> {
     /// The numbers in order.
@@ -28,19 +25,20 @@ macro_rules! parts {
 }
 pub(super) use parts;
 
-/// A block of them.
-pub struct Columns<const N: usize>([[f64; BLOCK]; N]);
+/// A block of `N` results with `P` parts.
+pub struct Columns<const P: usize, const N: usize>([[f64; N]; P]);
 
-impl<const N: usize> Columns<N> {
-    /// All zero.
+impl<const P: usize, const N: usize> Default for Columns<P, N> {
     #[inline(always)]
-    pub fn new() -> Self {
-        Columns([[0.0; BLOCK]; N])
+    fn default() -> Self {
+        Columns([[0.0; N]; P])
     }
+}
 
+impl<const P: usize, const N: usize> Columns<P, N> {
     /// Stores the result of element `i`.
     #[inline(always)]
-    pub fn set(&mut self, i: usize, parts: impl Parts<N>) {
+    pub fn set(&mut self, i: usize, parts: impl Parts<P>) {
         for (column, value) in self.0.iter_mut().zip(parts.to_array()) {
             column[i] = value;
         }
@@ -48,7 +46,7 @@ impl<const N: usize> Columns<N> {
 
     /// The result of element `i`.
     #[inline(always)]
-    pub fn get<P: Parts<N>>(&self, i: usize) -> P {
-        P::from_array(std::array::from_fn(|part| self.0[part][i]))
+    pub fn get<T: Parts<P>>(&self, i: usize) -> T {
+        T::from_array(std::array::from_fn(|part| self.0[part][i]))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 
-use super::columns::BLOCK;
 use super::{Block, Method, Real};
 
 /// A method that is right for elements in the middle of the range of exponents.
@@ -64,24 +63,23 @@ where
     Q::Number: Widen<W::Number>,
 {
     #[inline(always)]
-    fn widen(block: &Block<Q>, lanes: usize) -> Block<W> {
-        let mut wide = [W::Number::default(); BLOCK];
-        for i in 0..lanes {
+    fn widen<const N: usize>(block: &Block<Q, N>) -> Block<W, N> {
+        let mut wide = [W::Number::default(); N];
+        for i in 0..N {
             wide[i] = block[i].widen();
         }
         wide
     }
 }
 
-/// Whether all of the first `lanes` elements are covered. A sum of numbers as wide as the
-/// elements, because that is what vectorises.
+/// Whether all elements are covered, in a form that vectorises.
 #[inline(always)]
-fn all<F: Real>(lanes: usize, covers: impl Fn(usize) -> bool) -> bool {
-    let mut missed = F::ZERO;
-    for i in 0..lanes {
-        missed = if covers(i) { missed } else { F::ONE };
+fn all<const N: usize>(covers: impl Fn(usize) -> bool) -> bool {
+    let mut missed = 0;
+    for i in 0..N {
+        missed |= u32::from(!covers(i));
     }
-    missed == F::ZERO
+    missed == 0
 }
 
 impl<Q: Quick, W: Method> Method for Guarded<Q, W>
@@ -89,23 +87,22 @@ where
     Q::Number: Widen<W::Number>,
 {
     type Number = Q::Number;
-    type Scratch = Q::Scratch;
+    type Scratch<const N: usize> = Q::Scratch<N>;
 
     #[inline(always)]
-    fn forward<const HW: bool>(
-        scratch: &mut Q::Scratch,
-        x: &Block<Q>,
-        y: &mut Block<Q>,
-        lanes: usize,
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Q::Scratch<N>,
+        x: &Block<Q, N>,
+        y: &mut Block<Q, N>,
     ) {
-        Q::forward::<HW>(scratch, x, y, lanes);
-        if all::<Q::Number>(lanes, |i| Q::covers_forward(x[i])) {
+        Q::forward::<HW, N>(scratch, x, y);
+        if all::<N>(|i| Q::covers_forward(x[i])) {
             return;
         }
-        let mut wide_y = [W::Number::default(); BLOCK];
-        let wide_x = Self::widen(x, lanes);
-        W::forward::<HW>(&mut W::Scratch::default(), &wide_x, &mut wide_y, lanes);
-        for i in 0..lanes {
+        let mut wide_y = [W::Number::default(); N];
+        let wide_x = Self::widen(x);
+        W::forward::<HW, N>(&mut W::Scratch::<N>::default(), &wide_x, &mut wide_y);
+        for i in 0..N {
             if !Q::covers_forward(x[i]) {
                 y[i] = Widen::narrow(wide_y[i]);
             }
@@ -113,26 +110,24 @@ where
     }
 
     #[inline(always)]
-    fn backward<const HW: bool>(
-        scratch: &mut Q::Scratch,
-        grad_y: &Block<Q>,
-        x: &Block<Q>,
-        grad_x: &mut Block<Q>,
-        lanes: usize,
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Q::Scratch<N>,
+        grad_y: &Block<Q, N>,
+        x: &Block<Q, N>,
+        grad_x: &mut Block<Q, N>,
     ) {
-        Q::backward::<HW>(scratch, grad_y, x, grad_x, lanes);
-        if all::<Q::Number>(lanes, |i| Q::covers_backward(grad_y[i], x[i])) {
+        Q::backward::<HW, N>(scratch, grad_y, x, grad_x);
+        if all::<N>(|i| Q::covers_backward(grad_y[i], x[i])) {
             return;
         }
-        let mut wide_grad_x = [W::Number::default(); BLOCK];
-        W::backward::<HW>(
-            &mut W::Scratch::default(),
-            &Self::widen(grad_y, lanes),
-            &Self::widen(x, lanes),
+        let mut wide_grad_x = [W::Number::default(); N];
+        W::backward::<HW, N>(
+            &mut W::Scratch::<N>::default(),
+            &Self::widen(grad_y),
+            &Self::widen(x),
             &mut wide_grad_x,
-            lanes,
         );
-        for i in 0..lanes {
+        for i in 0..N {
             if !Q::covers_backward(grad_y[i], x[i]) {
                 grad_x[i] = Widen::narrow(wide_grad_x[i]);
             }
@@ -140,27 +135,25 @@ where
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool>(
-        scratch: &mut Q::Scratch,
-        [grad_grad_x, grad_y, x]: [&Block<Q>; 3],
-        [grad_grad_y, grad_x]: [&mut Block<Q>; 2],
-        lanes: usize,
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Q::Scratch<N>,
+        [grad_grad_x, grad_y, x]: [&Block<Q, N>; 3],
+        [grad_grad_y, grad_x]: [&mut Block<Q, N>; 2],
     ) {
         let inputs = [grad_grad_x, grad_y, x];
-        Q::double_backward::<HW>(scratch, inputs, [grad_grad_y, grad_x], lanes);
+        Q::double_backward::<HW, N>(scratch, inputs, [grad_grad_y, grad_x]);
         let covers = |i| Q::covers_double_backward(grad_grad_x[i], grad_y[i], x[i]);
-        if all::<Q::Number>(lanes, covers) {
+        if all::<N>(covers) {
             return;
         }
-        let [mut wide_grad_grad_y, mut wide_grad_x] = [[W::Number::default(); BLOCK]; 2];
-        let wide = inputs.map(|block| Self::widen(block, lanes));
-        W::double_backward::<HW>(
-            &mut W::Scratch::default(),
+        let [mut wide_grad_grad_y, mut wide_grad_x] = [[W::Number::default(); N]; 2];
+        let wide = inputs.map(|block| Self::widen(block));
+        W::double_backward::<HW, N>(
+            &mut W::Scratch::<N>::default(),
             [&wide[0], &wide[1], &wide[2]],
             [&mut wide_grad_grad_y, &mut wide_grad_x],
-            lanes,
         );
-        for i in 0..lanes {
+        for i in 0..N {
             if !covers(i) {
                 grad_grad_y[i] = Widen::narrow(wide_grad_grad_y[i]);
                 grad_x[i] = Widen::narrow(wide_grad_x[i]);

@@ -5,7 +5,7 @@
 //! at once, and only its own rounding is corrected, not the half unit that eʳ − 1 is off.
 //! `Exact` in `kernels/math.cuh` evaluates the same expressions.
 
-use super::columns::{BLOCK, Columns, Parts, parts};
+use super::columns::{Columns, Parts, parts};
 use super::constants::{LN2_HIGH_F64, LN2_LOW_F64};
 use super::paired::{exp_tail, fma, two_sum};
 use super::real::Real;
@@ -173,34 +173,25 @@ fn second(x: f64, exp: Exponential, c: Denominator) -> f64 {
 pub struct Lean;
 
 /// The results of all steps but the last for a block.
-pub struct Scratch {
-    exponential: Columns<2>,
-    rest: Columns<4>,
+#[derive(Default)]
+pub struct Scratch<const N: usize> {
+    exponential: Columns<2, N>,
+    rest: Columns<4, N>,
 }
 
-impl Default for Scratch {
+impl<const N: usize> Scratch<N> {
     #[inline(always)]
-    fn default() -> Self {
-        Scratch {
-            exponential: Columns::new(),
-            rest: Columns::new(),
-        }
-    }
-}
-
-impl Scratch {
-    #[inline(always)]
-    fn exponentials(&mut self, x: &[f64; BLOCK], lanes: usize) {
-        for i in 0..lanes {
+    fn exponentials(&mut self, x: &[f64; N]) {
+        for i in 0..N {
             self.exponential
                 .set(i, Exponential::of(x[i].at_most(FIRST_MAX)));
         }
     }
 
     #[inline(always)]
-    fn derivatives(&mut self, x: &[f64; BLOCK], lanes: usize) {
-        self.exponentials(x, lanes);
-        for i in 0..lanes {
+    fn derivatives(&mut self, x: &[f64; N]) {
+        self.exponentials(x);
+        for i in 0..N {
             self.rest.set(i, Denominator::of(self.exponential.get(i)));
         }
     }
@@ -208,36 +199,34 @@ impl Scratch {
 
 impl Method for Lean {
     type Number = f64;
-    type Scratch = Scratch;
+    type Scratch<const N: usize> = Scratch<N>;
 
     #[inline(always)]
-    fn forward<const HW: bool>(
-        scratch: &mut Scratch,
-        x: &[f64; BLOCK],
-        y: &mut [f64; BLOCK],
-        lanes: usize,
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        x: &[f64; N],
+        y: &mut [f64; N],
     ) {
-        scratch.exponentials(x, lanes);
-        for i in 0..lanes {
+        scratch.exponentials(x);
+        for i in 0..N {
             scratch
                 .rest
                 .set(i, Quotient::of(scratch.exponential.get(i)));
         }
-        for i in 0..lanes {
+        for i in 0..N {
             y[i] = forward(x[i], scratch.rest.get(i));
         }
     }
 
     #[inline(always)]
-    fn backward<const HW: bool>(
-        scratch: &mut Scratch,
-        grad_y: &[f64; BLOCK],
-        x: &[f64; BLOCK],
-        grad_x: &mut [f64; BLOCK],
-        lanes: usize,
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        grad_y: &[f64; N],
+        x: &[f64; N],
+        grad_x: &mut [f64; N],
     ) {
-        scratch.derivatives(x, lanes);
-        for i in 0..lanes {
+        scratch.derivatives(x);
+        for i in 0..N {
             let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
             let x = x[i].at_most(FIRST_MAX);
             grad_x[i] = grad_y[i] * first(x, exponential, denominator);
@@ -245,18 +234,17 @@ impl Method for Lean {
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool>(
-        scratch: &mut Scratch,
-        [grad_grad_x, grad_y, x]: [&[f64; BLOCK]; 3],
-        [grad_grad_y, grad_x]: [&mut [f64; BLOCK]; 2],
-        lanes: usize,
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        [grad_grad_x, grad_y, x]: [&[f64; N]; 3],
+        [grad_grad_y, grad_x]: [&mut [f64; N]; 2],
     ) {
-        scratch.derivatives(x, lanes);
-        for i in 0..lanes {
+        scratch.derivatives(x);
+        for i in 0..N {
             let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
             grad_grad_y[i] = grad_grad_x[i] * first(x[i], exponential, denominator);
         }
-        for i in 0..lanes {
+        for i in 0..N {
             let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
             let second = second(x[i], exponential, denominator);
             grad_x[i] = (grad_grad_x[i] * second) * grad_y[i];

@@ -26,46 +26,42 @@ mod paired;
 mod plain;
 mod real;
 
-pub use columns::BLOCK;
 pub use guarded::{Guarded, Quick};
 pub use lean::Lean;
 pub use paired::Paired;
 pub use plain::Plain;
 pub use real::Real;
 
-/// The numbers of a block.
-pub type Block<M> = [<M as Method>::Number; BLOCK];
+/// The numbers of a block of `N` elements.
+pub type Block<M, const N: usize> = [<M as Method>::Number; N];
 
-/// A way to evaluate the formulas for the first `lanes` elements of a block. `HW` says that the
+/// A way to evaluate the formulas for a block of `N` elements. `HW` says that the
 /// code is compiled for a machine with a fused multiply-add.
 pub trait Method {
     /// The type of the arithmetic.
     type Number: Copy + Default;
     /// Intermediate results of a block.
-    type Scratch: Default;
+    type Scratch<const N: usize>: Default;
 
     /// y = `mish(x)`.
-    fn forward<const HW: bool>(
-        scratch: &mut Self::Scratch,
-        x: &Block<Self>,
-        y: &mut Block<Self>,
-        lanes: usize,
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Self::Scratch<N>,
+        x: &Block<Self, N>,
+        y: &mut Block<Self, N>,
     );
     /// grad_x = `grad_y · mish′(x)`.
-    fn backward<const HW: bool>(
-        scratch: &mut Self::Scratch,
-        grad_y: &Block<Self>,
-        x: &Block<Self>,
-        grad_x: &mut Block<Self>,
-        lanes: usize,
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Self::Scratch<N>,
+        grad_y: &Block<Self, N>,
+        x: &Block<Self, N>,
+        grad_x: &mut Block<Self, N>,
     );
     /// (grad_grad_y, grad_x) = `(grad_grad_x · mish′(x), grad_grad_x · grad_y · mish″(x))`;
     /// `inputs` are (grad_grad_x, grad_y, x).
-    fn double_backward<const HW: bool>(
-        scratch: &mut Self::Scratch,
-        inputs: [&Block<Self>; 3],
-        outputs: [&mut Block<Self>; 2],
-        lanes: usize,
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Self::Scratch<N>,
+        inputs: [&Block<Self, N>; 3],
+        outputs: [&mut Block<Self, N>; 2],
     );
 }
 

@@ -5,7 +5,7 @@
 //! nothing overflows and gradual underflow rounds once. [`super::Lean`] is quicker where that
 //! cannot happen.
 
-use super::columns::{BLOCK, Columns, Parts, parts};
+use super::columns::{Columns, Parts, parts};
 use super::constants::{EXP_TAIL_PAIRED, LN2_HIGH_F64, LN2_LOW_F64};
 use super::real::Real;
 use super::{Method, Range};
@@ -310,34 +310,24 @@ fn split(x: f64) -> (f64, f64) {
 }
 
 /// The results of all steps but the last for a block.
-pub struct Scratch {
-    reduced: Columns<3>,
-    exponential: Columns<3>,
-    denominator: Columns<5>,
+#[derive(Default)]
+pub struct Scratch<const N: usize> {
+    reduced: Columns<3, N>,
+    exponential: Columns<3, N>,
+    denominator: Columns<5, N>,
 }
 
-impl Default for Scratch {
+impl<const N: usize> Scratch<N> {
     #[inline(always)]
-    fn default() -> Self {
-        Scratch {
-            reduced: Columns::new(),
-            exponential: Columns::new(),
-            denominator: Columns::new(),
-        }
-    }
-}
-
-impl Scratch {
-    #[inline(always)]
-    fn fill<const WIDE: bool>(&mut self, x: &[f64; BLOCK], lanes: usize, range: Range<f64>) {
-        for i in 0..lanes {
+    fn fill<const WIDE: bool>(&mut self, x: &[f64; N], range: Range<f64>) {
+        for i in 0..N {
             self.reduced.set(i, Reduced::of(x[i], range));
         }
-        for i in 0..lanes {
+        for i in 0..N {
             let reduced = self.reduced.get(i);
             self.exponential.set(i, Exponential::of(reduced));
         }
-        for i in 0..lanes {
+        for i in 0..N {
             let exponential = self.exponential.get(i);
             self.denominator
                 .set(i, Denominator::of::<WIDE>(exponential));
@@ -350,17 +340,16 @@ pub struct Paired;
 
 impl Method for Paired {
     type Number = f64;
-    type Scratch = Scratch;
+    type Scratch<const N: usize> = Scratch<N>;
 
     #[inline(always)]
-    fn forward<const HW: bool>(
-        scratch: &mut Scratch,
-        x: &[f64; BLOCK],
-        y: &mut [f64; BLOCK],
-        lanes: usize,
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        x: &[f64; N],
+        y: &mut [f64; N],
     ) {
-        scratch.fill::<false>(x, lanes, FORWARD);
-        for i in 0..lanes {
+        scratch.fill::<false>(x, FORWARD);
+        for i in 0..N {
             let (exponential, denominator) =
                 (scratch.exponential.get(i), scratch.denominator.get(i));
             y[i] = forward(x[i], exponential, denominator);
@@ -368,15 +357,14 @@ impl Method for Paired {
     }
 
     #[inline(always)]
-    fn backward<const HW: bool>(
-        scratch: &mut Scratch,
-        grad_y: &[f64; BLOCK],
-        x: &[f64; BLOCK],
-        grad_x: &mut [f64; BLOCK],
-        lanes: usize,
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        grad_y: &[f64; N],
+        x: &[f64; N],
+        grad_x: &mut [f64; N],
     ) {
-        scratch.fill::<false>(x, lanes, BACKWARD);
-        for i in 0..lanes {
+        scratch.fill::<false>(x, BACKWARD);
+        for i in 0..N {
             let (exponential, denominator) =
                 (scratch.exponential.get(i), scratch.denominator.get(i));
             grad_x[i] = backward(grad_y[i], x[i], exponential, denominator);
@@ -384,14 +372,13 @@ impl Method for Paired {
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool>(
-        scratch: &mut Scratch,
-        [grad_grad_x, grad_y, x]: [&[f64; BLOCK]; 3],
-        [grad_grad_y, grad_x]: [&mut [f64; BLOCK]; 2],
-        lanes: usize,
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        [grad_grad_x, grad_y, x]: [&[f64; N]; 3],
+        [grad_grad_y, grad_x]: [&mut [f64; N]; 2],
     ) {
-        scratch.fill::<true>(x, lanes, DOUBLE_BACKWARD);
-        for i in 0..lanes {
+        scratch.fill::<true>(x, DOUBLE_BACKWARD);
+        for i in 0..N {
             let (exponential, denominator) =
                 (scratch.exponential.get(i), scratch.denominator.get(i));
             (grad_grad_y[i], grad_x[i]) =
@@ -407,12 +394,12 @@ mod tests {
     /// Both outputs for one element.
     fn first_derivatives(grad: f64, x: f64) -> (f64, f64) {
         let mut scratch = Scratch::default();
-        let (x, grad) = ([x; BLOCK], [grad; BLOCK]);
-        let mut out = [[0.0; BLOCK]; 3];
+        let (x, grad) = ([x], [grad]);
+        let mut out = [[0.0]; 3];
         let [expected, first, second] = &mut out;
-        Paired::backward::<true>(&mut scratch, &grad, &x, expected, 1);
-        let inputs = [&grad, &[1.0; BLOCK], &x];
-        Paired::double_backward::<true>(&mut scratch, inputs, [first, second], 1);
+        Paired::backward::<true, 1>(&mut scratch, &grad, &x, expected);
+        let inputs = [&grad, &[1.0], &x];
+        Paired::double_backward::<true, 1>(&mut scratch, inputs, [first, second]);
         (first[0], expected[0])
     }
 

@@ -2,7 +2,6 @@
 
 use std::marker::PhantomData;
 
-use super::columns::BLOCK;
 use super::real::{Real, multiply_add};
 use super::{Method, Quick, Range};
 
@@ -10,19 +9,19 @@ use super::{Method, Quick, Range};
 pub struct Plain<F>(PhantomData<F>);
 
 /// eˣ for a block.
-pub struct Exponentials<F>([F; BLOCK]);
+pub struct Exponentials<F, const N: usize>([F; N]);
 
-impl<F: Real> Default for Exponentials<F> {
+impl<F: Real, const N: usize> Default for Exponentials<F, N> {
     #[inline(always)]
     fn default() -> Self {
-        Exponentials([F::ZERO; BLOCK])
+        Exponentials([F::ZERO; N])
     }
 }
 
-impl<F: Real> Exponentials<F> {
+impl<F: Real, const N: usize> Exponentials<F, N> {
     #[inline(always)]
-    fn fill<const HW: bool>(&mut self, x: &[F; BLOCK], lanes: usize, range: Range<F>) {
-        for i in 0..lanes {
+    fn fill<const HW: bool>(&mut self, x: &[F; N], range: Range<F>) {
+        for i in 0..N {
             self.0[i] = exp::<HW, F>(range.clamp(x[i]));
         }
     }
@@ -39,47 +38,44 @@ fn exp<const HW: bool, F: Real>(x: F) -> F {
 
 impl<F: Real> Method for Plain<F> {
     type Number = F;
-    type Scratch = Exponentials<F>;
+    type Scratch<const N: usize> = Exponentials<F, N>;
 
     #[inline(always)]
-    fn forward<const HW: bool>(
-        scratch: &mut Exponentials<F>,
-        x: &[F; BLOCK],
-        y: &mut [F; BLOCK],
-        lanes: usize,
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<F, N>,
+        x: &[F; N],
+        y: &mut [F; N],
     ) {
-        scratch.fill::<HW>(x, lanes, Range(F::FIRST_MIN, F::FIRST_MAX));
-        for i in 0..lanes {
+        scratch.fill::<HW>(x, Range(F::FIRST_MIN, F::FIRST_MAX));
+        for i in 0..N {
             y[i] = forward::<HW, F>(x[i], scratch.0[i]);
         }
     }
 
     #[inline(always)]
-    fn backward<const HW: bool>(
-        scratch: &mut Exponentials<F>,
-        grad_y: &[F; BLOCK],
-        x: &[F; BLOCK],
-        grad_x: &mut [F; BLOCK],
-        lanes: usize,
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<F, N>,
+        grad_y: &[F; N],
+        x: &[F; N],
+        grad_x: &mut [F; N],
     ) {
         let range = Range(F::FIRST_MIN, F::FIRST_MAX);
-        scratch.fill::<HW>(x, lanes, range);
-        for i in 0..lanes {
+        scratch.fill::<HW>(x, range);
+        for i in 0..N {
             let first = Shared::of::<HW>(scratch.0[i]).first::<HW>(range.clamp(x[i]));
             grad_x[i] = grad_y[i] * first;
         }
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool>(
-        scratch: &mut Exponentials<F>,
-        [grad_grad_x, grad_y, x]: [&[F; BLOCK]; 3],
-        [grad_grad_y, grad_x]: [&mut [F; BLOCK]; 2],
-        lanes: usize,
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<F, N>,
+        [grad_grad_x, grad_y, x]: [&[F; N]; 3],
+        [grad_grad_y, grad_x]: [&mut [F; N]; 2],
     ) {
         let range = Range(F::SECOND_MIN, F::SECOND_MAX);
-        scratch.fill::<HW>(x, lanes, range);
-        for i in 0..lanes {
+        scratch.fill::<HW>(x, range);
+        for i in 0..N {
             let x = range.clamp(x[i]);
             let shared = Shared::of::<HW>(scratch.0[i]);
             grad_grad_y[i] = grad_grad_x[i] * shared.first::<HW>(x);

@@ -6,8 +6,8 @@
 //! `Exact` in `kernels/math.cuh` evaluates the same expressions.
 
 use super::columns::{Columns, Parts, parts};
-use super::constants::{LN2_HIGH_F64, LN2_LOW_F64};
-use super::paired::{exp_tail, fma, two_sum};
+use super::constants::{EXP_TAIL_PAIRED, LN2_HIGH_F64, LN2_LOW_F64};
+use super::paired::{fma, two_sum};
 use super::real::Real;
 use super::{Method, Quick};
 
@@ -46,6 +46,26 @@ parts! {
     }
 }
 
+parts! {
+    /// A sum with what rounding cut off.
+    Sum, 2 {
+        high,
+        low,
+    }
+}
+
+impl Sum {
+    /// a + b + `low`
+    #[inline(always)]
+    fn of(a: f64, b: f64, low: f64) -> Self {
+        let (high, cut) = two_sum(a, b);
+        Sum {
+            high,
+            low: cut + low,
+        }
+    }
+}
+
 impl Exponential {
     /// First step.
     #[inline(always)]
@@ -53,7 +73,8 @@ impl Exponential {
         let k_biased = fma(x, f64::LOG2_E, f64::MAGIC);
         let k = k_biased - f64::MAGIC;
         let r = fma(k, -LN2_LOW_F64, fma(k, -LN2_HIGH_F64, x));
-        let q = fma(r * r, exp_tail(r), r);
+        let square = r * r;
+        let q = fma(square, exp_tail(r, square), r);
         Exponential { k_biased, q }
     }
 
@@ -69,6 +90,16 @@ impl Exponential {
         let e = fma(scale, self.q, scale);
         (e, fma(scale, self.q, scale - e))
     }
+}
+
+/// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2; the even and the odd powers apart, which halves the chain.
+#[inline(always)]
+fn exp_tail(r: f64, square: f64) -> f64 {
+    let mut sums = [EXP_TAIL_PAIRED[0], EXP_TAIL_PAIRED[1]];
+    for pair in EXP_TAIL_PAIRED[2..].chunks_exact(2) {
+        sums = [fma(sums[0], square, pair[0]), fma(sums[1], square, pair[1])];
+    }
+    fma(sums[0], r, sums[1])
 }
 
 /// a + b less `sum`, for numbers above zero of which the smaller is no multiple of a bit that the
@@ -123,27 +154,30 @@ impl Denominator {
     }
 }
 
-/// `mish′(x)`
+/// m = z + 1 + 4x·z·w, the sum that vanishes at the minimum: the third step of mish′.
 #[inline(always)]
-fn first(x: f64, exp: Exponential, c: Denominator) -> f64 {
+fn first_sum(x: f64, c: Denominator) -> Sum {
     let ratio = c.z * c.w;
     let ratio_low = fma(ratio, c.w_rel, fma(c.z_low, c.w, fma(c.z, c.w, -ratio)));
     let x4 = x * 4.0;
     let b = x4 * ratio;
     let b_low = fma(x4, ratio_low, fma(x4, ratio, -b));
-    // z + 1 + 4x·z·w: the sum that vanishes at the minimum.
     let a = c.z + 1.0;
     let a_low = ((c.z - a) + 1.0) + c.z_low;
-    let (m, m_cut) = two_sum(a, b);
-    let m_low = m_cut + (a_low + b_low);
-    let g = m * c.w;
-    let g_low = fma(g, c.w_rel, fma(m_low, c.w, fma(m, c.w, -g)));
+    Sum::of(a, b, a_low + b_low)
+}
+
+/// mish′(x) = m·w·eˣ: the last step.
+#[inline(always)]
+fn first(exp: Exponential, c: Denominator, m: Sum) -> f64 {
+    let g = m.high * c.w;
+    let g_low = fma(g, c.w_rel, fma(m.low, c.w, fma(m.high, c.w, -g)));
     (fma(g, exp.q, fma(g_low, exp.q, g_low)) + g) * exp.scale()
 }
 
-/// `mish″(x)`
+/// n = 1 + x/2 + e·(1 − mish): the third step of mish″.
 #[inline(always)]
-fn second(x: f64, exp: Exponential, c: Denominator) -> f64 {
+fn second_sum(x: f64, exp: Exponential, c: Denominator) -> Sum {
     let one = 1.0_f64;
     let (e, e_low) = exp.value();
     // 1 − mish = 1 − x + 2x·w
@@ -152,17 +186,20 @@ fn second(x: f64, exp: Exponential, c: Denominator) -> f64 {
     let p_low = (one - p) - x;
     let v = fma(x2, c.w, p);
     let v_low = fma(x2, c.w, p - v) + fma(x2 * c.w, c.w_rel, p_low);
-    // 1 + x/2 + e·(1 − mish)
     let t = e * v;
     let t_low = fma(e, v, -t) + fma(e, v_low, e_low * v);
     let b = fma(0.5, x, one);
     let b_low = fma(0.5, x, one - b);
-    let (n, n_cut) = two_sum(b, t);
-    let n_low = n_cut + (b_low + t_low);
+    Sum::of(b, t, b_low + t_low)
+}
+
+/// mish″(x) = 8·n·w²·eˣ: the last step.
+#[inline(always)]
+fn second(exp: Exponential, c: Denominator, n: Sum) -> f64 {
     let w2 = c.w * c.w;
     let w2_low = fma(c.w, c.w, -w2);
-    let h = n * w2;
-    let h_low = fma(n, w2, -h) + fma(n, w2_low, n_low * w2);
+    let h = n.high * w2;
+    let h_low = fma(n.high, w2, -h) + fma(n.high, w2_low, n.low * w2);
     let w_rel2 = c.w_rel + c.w_rel;
     let factor = exp.q + fma(w_rel2, exp.q, w_rel2);
     let sum = fma(h, factor, fma(h_low, exp.q, h_low)) + h;
@@ -177,6 +214,7 @@ pub struct Lean;
 pub struct Scratch<const N: usize> {
     exponential: Columns<2, N>,
     rest: Columns<4, N>,
+    sum: Columns<2, N>,
 }
 
 impl<const N: usize> Scratch<N> {
@@ -194,6 +232,12 @@ impl<const N: usize> Scratch<N> {
         for i in 0..N {
             self.rest.set(i, Denominator::of(self.exponential.get(i)));
         }
+    }
+
+    /// `mish′(x)` of element `i`.
+    #[inline(always)]
+    fn first(&self, i: usize) -> f64 {
+        first(self.exponential.get(i), self.rest.get(i), self.sum.get(i))
     }
 }
 
@@ -227,9 +271,11 @@ impl Method for Lean {
     ) {
         scratch.derivatives(x);
         for i in 0..N {
-            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
             let x = x[i].at_most(FIRST_MAX);
-            grad_x[i] = grad_y[i] * first(x, exponential, denominator);
+            scratch.sum.set(i, first_sum(x, scratch.rest.get(i)));
+        }
+        for i in 0..N {
+            grad_x[i] = grad_y[i] * scratch.first(i);
         }
     }
 
@@ -241,12 +287,20 @@ impl Method for Lean {
     ) {
         scratch.derivatives(x);
         for i in 0..N {
-            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
-            grad_grad_y[i] = grad_grad_x[i] * first(x[i], exponential, denominator);
+            scratch.sum.set(i, first_sum(x[i], scratch.rest.get(i)));
+        }
+        for i in 0..N {
+            grad_grad_y[i] = grad_grad_x[i] * scratch.first(i);
         }
         for i in 0..N {
             let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
-            let second = second(x[i], exponential, denominator);
+            scratch
+                .sum
+                .set(i, second_sum(x[i], exponential, denominator));
+        }
+        for i in 0..N {
+            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
+            let second = second(exponential, denominator, scratch.sum.get(i));
             grad_x[i] = (grad_grad_x[i] * second) * grad_y[i];
         }
     }

@@ -266,7 +266,7 @@ pub(super) fn fma(a: f64, b: f64, c: f64) -> f64 {
 
 /// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2.
 #[inline(always)]
-pub(super) fn exp_tail(r: f64) -> f64 {
+fn exp_tail(r: f64) -> f64 {
     let mut sum = EXP_TAIL_PAIRED[0];
     for &coefficient in &EXP_TAIL_PAIRED[1..] {
         sum = fma(sum, r, coefficient);

@@ -3,46 +3,43 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::math::{Method, Paired, Plain};
-
-/// The type of the arithmetic.
-type Number<T> = <<T as Stored>::Method as Method>::Number;
+use super::math::{Block, Guarded, Lean, Method, Paired, Plain};
 
 /// An element as it lies in memory.
-pub(super) trait Stored: Copy {
-    /// How the formulas are evaluated. The type of the arithmetic has bits to spare and, for
-    /// bfloat16 and float32, exponents: products of gradients need both.
+pub(super) trait Stored: Copy + Default {
+    /// How the formulas are evaluated.
     type Method: Method;
-    /// Widens a block.
-    fn load(block: &[Self], to: &mut [Number<Self>]);
+    /// Widens a block. `HW` says that the code is compiled for a
+    /// machine with instructions for it.
+    fn load<const HW: bool, const N: usize>(from: &[Self; N], to: &mut Block<Self::Method, N>);
     /// Rounds a block to the nearest representable values, ties to even.
-    fn store(block: &[Number<Self>], to: &mut [Self]);
+    fn store<const HW: bool, const N: usize>(from: &Block<Self::Method, N>, to: &mut [Self; N]);
 }
 
 impl Stored for f64 {
-    type Method = Paired;
+    type Method = Guarded<Lean, Paired>;
     #[inline(always)]
-    fn load(block: &[f64], to: &mut [f64]) {
-        to.copy_from_slice(block);
+    fn load<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
+        *to = *from;
     }
     #[inline(always)]
-    fn store(block: &[f64], to: &mut [f64]) {
-        to.copy_from_slice(block);
+    fn store<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
+        *to = *from;
     }
 }
 
 impl Stored for f32 {
     type Method = Plain<f64>;
     #[inline(always)]
-    fn load(block: &[f32], to: &mut [f64]) {
-        for (to, &from) in to.iter_mut().zip(block) {
-            *to = f64::from(from);
+    fn load<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f64; N]) {
+        for i in 0..N {
+            to[i] = f64::from(from[i]);
         }
     }
     #[inline(always)]
-    fn store(block: &[f64], to: &mut [f32]) {
-        for (to, &from) in to.iter_mut().zip(block) {
-            *to = from as f32;
+    fn store<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f32; N]) {
+        for i in 0..N {
+            to[i] = from[i] as f32;
         }
     }
 }
@@ -50,41 +47,85 @@ impl Stored for f32 {
 impl Stored for f16 {
     type Method = Plain<f32>;
     #[inline(always)]
-    fn load(block: &[f16], to: &mut [f32]) {
-        block.convert_to_f32_slice(to);
+    fn load<const HW: bool, const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
+        #[cfg(target_arch = "x86_64")]
+        if HW {
+            // `half` asks for the instruction once per vector and calls it through a function.
+            return f16c::load(from, to);
+        }
+        from.convert_to_f32_slice(to);
     }
     #[inline(always)]
-    fn store(block: &[f32], to: &mut [f16]) {
-        to.convert_from_f32_slice(block);
+    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
+        #[cfg(target_arch = "x86_64")]
+        if HW {
+            return f16c::store(from, to);
+        }
+        to.convert_from_f32_slice(from);
     }
 }
 
 impl Stored for bf16 {
-    type Method = Plain<f64>;
+    type Method = Guarded<Plain<f32>, Plain<f64>>;
     #[inline(always)]
-    fn load(block: &[bf16], to: &mut [f64]) {
-        for (to, from) in to.iter_mut().zip(block) {
-            *to = f64::from(f32::from_bits(u32::from(from.to_bits()) << 16));
+    fn load<const HW: bool, const N: usize>(from: &[bf16; N], to: &mut [f32; N]) {
+        for i in 0..N {
+            to[i] = f32::from_bits(u32::from(from[i].to_bits()) << 16);
         }
     }
     #[inline(always)]
-    fn store(block: &[f64], to: &mut [bf16]) {
-        for (to, &from) in to.iter_mut().zip(block) {
-            *to = round_to_odd_then_nearest(from);
+    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [bf16; N]) {
+        for i in 0..N {
+            to[i] = nearest(from[i]);
         }
     }
 }
 
-/// Rounds once although there is no direct conversion: the step to f32 rounds to odd, which
-/// keeps what the second step needs to know. Branch-free, so that it vectorises.
+/// Rounds to nearest, ties to even. A NaN that comes from a bfloat16 or from an operation has
+/// zeros where this adds, so that it stays one.
 #[inline(always)]
-fn round_to_odd_then_nearest(x: f64) -> bf16 {
-    let near = x as f32;
-    let exact = f64::from(near) == x;
-    // The neighbour towards zero of a result that was rounded away from it.
-    let bits = near.to_bits() - u32::from(f64::from(near).abs() > x.abs());
-    let bits = if exact || x.is_nan() { bits } else { bits | 1 };
-    let nearest = (bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16;
-    let quiet = (bits >> 16) as u16 | 0x40;
-    bf16::from_bits(if x.is_nan() { quiet } else { nearest })
+fn nearest(x: f32) -> bf16 {
+    let bits = x.to_bits();
+    bf16::from_bits((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
+}
+
+/// Conversions of eight at a time.
+#[cfg(target_arch = "x86_64")]
+mod f16c {
+    use std::arch::x86_64::{
+        _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps,
+        _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
+    };
+
+    use super::f16;
+
+    const WIDTH: usize = 8;
+    /// `N` is a multiple of the width.
+    #[inline(always)]
+    pub(super) fn load<const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
+        let from = from.as_chunks::<WIDTH>().0.iter();
+        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
+        for (from, to) in from.zip(to) {
+            // SAFETY: the caller's code is compiled for F16C; the arrays are a vector long.
+            unsafe {
+                let vector = _mm_loadu_si128(from.as_ptr().cast());
+                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(vector));
+            }
+        }
+    }
+
+    /// See [`load`].
+    #[inline(always)]
+    pub(super) fn store<const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
+        let from = from.as_chunks::<WIDTH>().0.iter();
+        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
+        for (from, to) in from.zip(to) {
+            // SAFETY: as above.
+            unsafe {
+                let vector = _mm256_loadu_ps(from.as_ptr());
+                let vector = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(vector);
+                _mm_storeu_si128(to.as_mut_ptr().cast(), vector);
+            }
+        }
+    }
 }

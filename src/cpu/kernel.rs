@@ -5,12 +5,15 @@ use std::ffi::c_void;
 use half::{bf16, f16};
 
 use super::element::Stored;
-use super::math::{BLOCK, Method};
+use super::math::{self, Method};
 use super::simd::Simd;
 use crate::op::{MAX_OPERANDS, Op};
 use crate::tensor::Dtype;
 
-/// Lanes that a partial block is rounded up to, so that a tail runs the vector code too.
+/// Elements per block: a block's operands and intermediate results fit the first-level cache.
+pub(super) const BLOCK: usize = 128;
+
+/// Elements per block of a tail: whole vectors, so that it runs the vector code too.
 const LANES: usize = 16;
 
 /// One address per operand, in the operation's order.
@@ -39,115 +42,159 @@ impl Pointers {
 /// Computes `n` elements at these addresses.
 pub(super) type Kernel = unsafe fn(Pointers, usize);
 
-/// A run of up to [`BLOCK`] elements in computing precision. A block's inputs are copied to the
-/// stack before any output is written, which makes exact in-place calls safe and lets the compiler
-/// vectorise without alias checks.
-type Block<T> = [<<T as Stored>::Method as Method>::Number; BLOCK];
+/// `N` elements in computing precision. A block's inputs are copied to the stack before any output
+/// is written, which makes exact in-place calls safe and lets the compiler vectorise without alias
+/// checks.
+type Block<T, const N: usize> = math::Block<<T as Stored>::Method, N>;
 
-/// Reads `len` elements; the lanes beyond keep what they had.
+/// Scratch for `N` elements.
+type Scratch<T, const N: usize> = <<T as Stored>::Method as Method>::Scratch<N>;
+
+/// A block, all zero.
 #[inline(always)]
-unsafe fn read<T: Stored>(from: *mut c_void, len: usize, to: &mut Block<T>) {
-    // SAFETY: the caller vouches for `len` elements at `from`.
-    let block = unsafe { std::slice::from_raw_parts(from.cast::<T>(), len) };
-    T::load(block, &mut to[..len]);
+fn zeros<T: Stored, const N: usize>() -> Block<T, N> {
+    [Default::default(); N]
 }
 
+/// Reads `len` elements, at most `N`; the rest becomes zero.
 #[inline(always)]
-unsafe fn write<T: Stored>(block: &Block<T>, to: *mut c_void, len: usize) {
-    if !to.is_null() {
-        // SAFETY: the caller vouches for `len` elements at `to`.
-        T::store(&block[..len], unsafe {
-            std::slice::from_raw_parts_mut(to.cast::<T>(), len)
-        });
+unsafe fn read<T: Stored, const HW: bool, const N: usize>(
+    from: *mut c_void,
+    len: usize,
+    to: &mut Block<T, N>,
+) {
+    if len == N {
+        // SAFETY: the caller vouches for `len` elements at `from`.
+        T::load::<HW, N>(unsafe { &*from.cast() }, to);
+    } else {
+        let mut part = [T::default(); N];
+        // SAFETY: as above.
+        part[..len].copy_from_slice(unsafe { std::slice::from_raw_parts(from.cast(), len) });
+        T::load::<HW, N>(&part, to);
     }
 }
 
-/// Walks `n` elements in blocks; `$pointers` are the operands' addresses of a block and `$len` its
-/// length. A macro, because a closure would be compiled without the caller's instruction set.
-macro_rules! for_each_block {
-    ($type:ty, $all:ident, $n:ident, |$pointers:pat, $len:ident| $body:block) => {
-        let mut start = 0;
-        while start < $n {
-            let $len = BLOCK.min($n - start);
-            let $pointers = $all.offset_by(start * size_of::<$type>()).0;
-            $body
-            start += $len;
+/// Writes the first `len` elements.
+#[inline(always)]
+unsafe fn write<T: Stored, const HW: bool, const N: usize>(
+    from: &Block<T, N>,
+    to: *mut c_void,
+    len: usize,
+) {
+    if to.is_null() {
+        return;
+    }
+    if len == N {
+        // SAFETY: the caller vouches for `len` elements at `to`.
+        T::store::<HW, N>(from, unsafe { &mut *to.cast() });
+    } else {
+        let mut part = [T::default(); N];
+        T::store::<HW, N>(from, &mut part);
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(to.cast(), len) }.copy_from_slice(&part[..len]);
+    }
+}
+
+/// All of `0..n`: in blocks of [`BLOCK`], then in parts of [`LANES`].
+macro_rules! in_blocks {
+    ($blocks:ident::<$type:ty, $hw:ident>($pointers:ident, $n:ident)) => {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            let whole = $n - $n % BLOCK;
+            if whole > 0 {
+                $blocks::<$type, $hw, BLOCK>($pointers, whole);
+            }
+            if whole < $n {
+                let rest = $pointers.offset_by(whole * size_of::<$type>());
+                $blocks::<$type, $hw, LANES>(rest, $n - whole);
+            }
         }
     };
 }
 
-/// How many elements to compute for `len`: whole vectors.
 #[inline(always)]
-fn padded(len: usize) -> usize {
-    len.next_multiple_of(LANES).min(BLOCK)
+unsafe fn forward_blocks<T: Stored, const HW: bool, const N: usize>(all: Pointers, n: usize) {
+    let mut scratch = Scratch::<T, N>::default();
+    let [mut x, mut y] = [zeros::<T, N>(); 2];
+    let mut start = 0;
+    while start < n {
+        let len = N.min(n - start);
+        let [px, py, ..] = all.offset_by(start * size_of::<T>()).0;
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            read::<T, HW, N>(px, len, &mut x);
+            T::Method::forward::<HW, N>(&mut scratch, &x, &mut y);
+            write::<T, HW, N>(&y, py, len);
+        }
+        start += len;
+    }
+}
+
+#[inline(always)]
+unsafe fn backward_blocks<T: Stored, const HW: bool, const N: usize>(all: Pointers, n: usize) {
+    let mut scratch = Scratch::<T, N>::default();
+    let [mut gy, mut x, mut gx] = [zeros::<T, N>(); 3];
+    let mut start = 0;
+    while start < n {
+        let len = N.min(n - start);
+        let [pgy, px, pgx, ..] = all.offset_by(start * size_of::<T>()).0;
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            read::<T, HW, N>(pgy, len, &mut gy);
+            read::<T, HW, N>(px, len, &mut x);
+            T::Method::backward::<HW, N>(&mut scratch, &gy, &x, &mut gx);
+            write::<T, HW, N>(&gx, pgx, len);
+        }
+        start += len;
+    }
+}
+
+#[inline(always)]
+unsafe fn double_backward_blocks<T: Stored, const HW: bool, const N: usize>(
+    all: Pointers,
+    n: usize,
+) {
+    let mut scratch = Scratch::<T, N>::default();
+    let [mut ggx, mut gy, mut x, mut ggy, mut gx] = [zeros::<T, N>(); 5];
+    let mut start = 0;
+    while start < n {
+        let len = N.min(n - start);
+        let [pggx, pgy, px, pggy, pgx] = all.offset_by(start * size_of::<T>()).0;
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            read::<T, HW, N>(pggx, len, &mut ggx);
+            read::<T, HW, N>(pgy, len, &mut gy);
+            read::<T, HW, N>(px, len, &mut x);
+            let (inputs, outputs) = ([&ggx, &gy, &x], [&mut ggy, &mut gx]);
+            T::Method::double_backward::<HW, N>(&mut scratch, inputs, outputs);
+            write::<T, HW, N>(&ggy, pggy, len);
+            write::<T, HW, N>(&gx, pgx, len);
+        }
+        start += len;
+    }
 }
 
 #[inline(always)]
 unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
-    let mut x: Block<T> = [Default::default(); BLOCK];
-    let mut at = <T::Method as Method>::Prepared::default();
-    let mut y = x;
-    for_each_block!(T, pointers, n, |[px, py, ..], len| {
-        // SAFETY: the caller vouches for the operands.
-        unsafe { read::<T>(px, len, &mut x) };
-        let lanes = padded(len);
-        T::Method::prepare_forward::<HW>(&mut at, &x, lanes);
-        for i in 0..lanes {
-            y[i] = T::Method::forward::<HW>(&at, i, x[i]);
-        }
-        // SAFETY: as above.
-        unsafe { write::<T>(&y, py, len) };
-    });
+    in_blocks!(forward_blocks::<T, HW>(pointers, n));
 }
 
 #[inline(always)]
 unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
-    let mut x: Block<T> = [Default::default(); BLOCK];
-    let mut at = <T::Method as Method>::Prepared::default();
-    let (mut gy, mut gx) = (x, x);
-    for_each_block!(T, pointers, n, |[pgy, px, pgx, ..], len| {
-        // SAFETY: the caller vouches for the operands.
-        unsafe {
-            read::<T>(pgy, len, &mut gy);
-            read::<T>(px, len, &mut x);
-        }
-        let lanes = padded(len);
-        T::Method::prepare_backward::<HW>(&mut at, &x, lanes);
-        for i in 0..lanes {
-            gx[i] = T::Method::backward::<HW>(&at, i, gy[i], x[i]);
-        }
-        // SAFETY: as above.
-        unsafe { write::<T>(&gx, pgx, len) };
-    });
+    in_blocks!(backward_blocks::<T, HW>(pointers, n));
 }
 
 #[inline(always)]
 unsafe fn double_backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
-    let mut x: Block<T> = [Default::default(); BLOCK];
-    let mut at = <T::Method as Method>::Prepared::default();
-    let (mut ggx, mut gy, mut ggy, mut gx) = (x, x, x, x);
-    for_each_block!(T, pointers, n, |[pggx, pgy, px, pggy, pgx], len| {
-        // SAFETY: the caller vouches for the operands.
-        unsafe {
-            read::<T>(pggx, len, &mut ggx);
-            read::<T>(pgy, len, &mut gy);
-            read::<T>(px, len, &mut x);
-        }
-        let lanes = padded(len);
-        T::Method::prepare_double_backward::<HW>(&mut at, &x, lanes);
-        for i in 0..lanes {
-            (ggy[i], gx[i]) = T::Method::double_backward::<HW>(&at, i, ggx[i], gy[i], x[i]);
-        }
-        // SAFETY: as above.
-        unsafe {
-            write::<T>(&ggy, pggy, len);
-            write::<T>(&gx, pgx, len);
-        }
-    });
+    in_blocks!(double_backward_blocks::<T, HW>(pointers, n));
 }
 
-/// Whether the target's baseline has a fused multiply-add, so that nothing is emulated.
-const BASELINE_HAS_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
+/// Whether the target's baseline has a fused multiply-add (and the conversions that come with it),
+/// so that nothing is emulated.
+const BASELINE_HAS_FMA: bool = cfg!(any(
+    all(target_feature = "fma", target_feature = "f16c"),
+    target_arch = "aarch64"
+));
 
 /// Compiles the loops with extra instruction sets and picks one of them.
 macro_rules! instruction_sets {

@@ -2,8 +2,7 @@
 
 use std::ffi::c_void;
 
-use super::kernel::{Kernel, Pointers};
-use super::math::BLOCK;
+use super::kernel::{BLOCK, Kernel, Pointers};
 use crate::op::MAX_OPERANDS;
 use crate::tensor::{Dtype, Job, MAX_DIMS, Strided};
 

@@ -10,66 +10,59 @@
 //!
 //! One exponential and one division serve all three. An element is computed in a type with bits
 //! to spare, so that only the final rounding shows: [`Plain`] evaluates the formulas as they
-//! stand, in `f32` for float16 and in `f64` for bfloat16 and float32; [`Paired`] carries the lost
-//! bits of `f64` along. Everything is branch-free, so that the loops vectorise, and cut into
-//! steps that run one after the other over a block, so that the dependency chain of an element
-//! within a step is short enough for a CPU to overlap many elements.
+//! stand, in `f32` for the 16-bit types and in `f64` for float32; for `f64` itself, [`Lean`]
+//! carries along the lost bits that show. bfloat16 and float64 have the same exponents as the
+//! type of their arithmetic: elements near the ends of its range, where that would overflow or
+//! lose bits on the way, are left by [`Guarded`] to a second method, `Plain<f64>` and
+//! [`Paired`]. Everything else is branch-free, so that the loops vectorise, and cut into steps
+//! that run one after the other over a block, so that the dependency chain of an element within
+//! a step is short enough for a CPU to overlap many elements.
 
 mod columns;
 mod constants;
+mod guarded;
+mod lean;
 mod paired;
 mod plain;
 mod real;
 
-pub use columns::BLOCK;
+pub use guarded::{Guarded, Quick};
+pub use lean::Lean;
 pub use paired::Paired;
 pub use plain::Plain;
 pub use real::Real;
 
-/// A way to evaluate the formulas for a block. `HW` says that the code is compiled for a machine
-/// with a fused multiply-add.
+/// The numbers of a block of `N` elements.
+pub type Block<M, const N: usize> = [<M as Method>::Number; N];
+
+/// A way to evaluate the formulas for a block of `N` elements. `HW` says that the
+/// code is compiled for a machine with a fused multiply-add.
 pub trait Method {
     /// The type of the arithmetic.
     type Number: Copy + Default;
-    /// What the last step starts from, for a block.
-    type Prepared: Default;
+    /// Intermediate results of a block.
+    type Scratch<const N: usize>: Default;
 
-    /// All steps but the last for the first `lanes` elements of a block.
-    fn prepare_forward<const HW: bool>(
-        to: &mut Self::Prepared,
-        x: &[Self::Number; BLOCK],
-        lanes: usize,
+    /// y = `mish(x)`.
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Self::Scratch<N>,
+        x: &Block<Self, N>,
+        y: &mut Block<Self, N>,
     );
-    /// See [`Method::prepare_forward`].
-    fn prepare_backward<const HW: bool>(
-        to: &mut Self::Prepared,
-        x: &[Self::Number; BLOCK],
-        lanes: usize,
+    /// grad_x = `grad_y · mish′(x)`.
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Self::Scratch<N>,
+        grad_y: &Block<Self, N>,
+        x: &Block<Self, N>,
+        grad_x: &mut Block<Self, N>,
     );
-    /// See [`Method::prepare_forward`].
-    fn prepare_double_backward<const HW: bool>(
-        to: &mut Self::Prepared,
-        x: &[Self::Number; BLOCK],
-        lanes: usize,
+    /// (grad_grad_y, grad_x) = `(grad_grad_x · mish′(x), grad_grad_x · grad_y · mish″(x))`;
+    /// `inputs` are (grad_grad_x, grad_y, x).
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Self::Scratch<N>,
+        inputs: [&Block<Self, N>; 3],
+        outputs: [&mut Block<Self, N>; 2],
     );
-
-    /// `mish(x)` for element `i`, whose x is passed again.
-    fn forward<const HW: bool>(at: &Self::Prepared, i: usize, x: Self::Number) -> Self::Number;
-    /// `grad_y · mish′(x)`.
-    fn backward<const HW: bool>(
-        at: &Self::Prepared,
-        i: usize,
-        grad_y: Self::Number,
-        x: Self::Number,
-    ) -> Self::Number;
-    /// `(grad_grad_x · mish′(x), grad_grad_x · grad_y · mish″(x))`.
-    fn double_backward<const HW: bool>(
-        at: &Self::Prepared,
-        i: usize,
-        grad_grad_x: Self::Number,
-        grad_y: Self::Number,
-        x: Self::Number,
-    ) -> (Self::Number, Self::Number);
 }
 
 /// The values of x that an operation tells apart.

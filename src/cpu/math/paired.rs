@@ -1,11 +1,11 @@
-//! f64: the formulas with what rounding loses carried along.
+//! f64: the formulas with what rounding loses carried along, for any x and gradient.
 //!
 //! Nothing wider is at hand, so every quantity whose rounding would show is an unevaluated sum of
 //! two numbers (`a`, `a_low`), and the power of two in e is kept apart and applied last, so that
-//! nothing overflows and gradual underflow rounds once. `Exact` in `kernels/math.cuh` is the same
-//! algorithm, there for float too.
+//! nothing overflows and gradual underflow rounds once. [`super::Lean`] is quicker where that
+//! cannot happen.
 
-use super::columns::{BLOCK, Columns, Parts};
+use super::columns::{Columns, Parts, parts};
 use super::constants::{EXP_TAIL_PAIRED, LN2_HIGH_F64, LN2_LOW_F64};
 use super::real::Real;
 use super::{Method, Range};
@@ -25,22 +25,6 @@ const FORWARD: Range<f64> = Range(-760.0, 25.0);
 const BACKWARD: Range<f64> = Range(-1480.0, 25.0);
 /// Outside, even the largest gradients times mish″ round to zero.
 const DOUBLE_BACKWARD: Range<f64> = Range(-2200.0, 1120.0);
-
-/// Declares a struct of numbers that a loop can also keep as one array per field.
-macro_rules! parts {
-    ($(#[$doc:meta])* $name:ident, $count:literal { $($(#[$field_doc:meta])* $field:ident,)* }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy)]
-        struct $name { $($(#[$field_doc])* $field: f64,)* }
-
-        impl Parts<f64, $count> for $name {
-            #[inline(always)]
-            fn to_array(self) -> [f64; $count] { [$(self.$field),*] }
-            #[inline(always)]
-            fn from_array([$($field),*]: [f64; $count]) -> Self { $name { $($field),* } }
-        }
-    };
-}
 
 // The work up to here is cut into steps, so that a loop over a block can run each step for all
 // elements before the next: then the dependency chain of an element is short enough for a CPU to
@@ -276,7 +260,7 @@ fn double_backward(
 /// `a·b + c`, rounded once: the low parts rely on it. Without the instruction the C library
 /// computes it, slowly.
 #[inline(always)]
-fn fma(a: f64, b: f64, c: f64) -> f64 {
+pub(super) fn fma(a: f64, b: f64, c: f64) -> f64 {
     a.mul_add(b, c)
 }
 
@@ -305,7 +289,7 @@ fn exp2_difference(a: f64, b: f64) -> f64 {
 
 /// The rounded sum and what rounding cut off (Knuth).
 #[inline(always)]
-fn two_sum(a: f64, b: f64) -> (f64, f64) {
+pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
     let sum = a + b;
     let b_seen = sum - a;
     (sum, (a - (sum - b_seen)) + (b - b_seen))
@@ -325,35 +309,25 @@ fn split(x: f64) -> (f64, f64) {
     (x * inverse, field - 1023.0)
 }
 
-/// What the last step starts from: the results of the other steps for a block.
-pub struct Prepared {
-    reduced: Columns<f64, 3>,
-    exponential: Columns<f64, 3>,
-    denominator: Columns<f64, 5>,
+/// The results of all steps but the last for a block.
+#[derive(Default)]
+pub struct Scratch<const N: usize> {
+    reduced: Columns<3, N>,
+    exponential: Columns<3, N>,
+    denominator: Columns<5, N>,
 }
 
-impl Default for Prepared {
+impl<const N: usize> Scratch<N> {
     #[inline(always)]
-    fn default() -> Self {
-        Prepared {
-            reduced: Columns::new(),
-            exponential: Columns::new(),
-            denominator: Columns::new(),
-        }
-    }
-}
-
-impl Prepared {
-    #[inline(always)]
-    fn fill<const WIDE: bool>(&mut self, x: &[f64; BLOCK], lanes: usize, range: Range<f64>) {
-        for i in 0..lanes {
+    fn fill<const WIDE: bool>(&mut self, x: &[f64; N], range: Range<f64>) {
+        for i in 0..N {
             self.reduced.set(i, Reduced::of(x[i], range));
         }
-        for i in 0..lanes {
+        for i in 0..N {
             let reduced = self.reduced.get(i);
             self.exponential.set(i, Exponential::of(reduced));
         }
-        for i in 0..lanes {
+        for i in 0..N {
             let exponential = self.exponential.get(i);
             self.denominator
                 .set(i, Denominator::of::<WIDE>(exponential));
@@ -366,38 +340,50 @@ pub struct Paired;
 
 impl Method for Paired {
     type Number = f64;
-    type Prepared = Prepared;
+    type Scratch<const N: usize> = Scratch<N>;
 
     #[inline(always)]
-    fn prepare_forward<const HW: bool>(to: &mut Prepared, x: &[f64; BLOCK], lanes: usize) {
-        to.fill::<false>(x, lanes, FORWARD);
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        x: &[f64; N],
+        y: &mut [f64; N],
+    ) {
+        scratch.fill::<false>(x, FORWARD);
+        for i in 0..N {
+            let (exponential, denominator) =
+                (scratch.exponential.get(i), scratch.denominator.get(i));
+            y[i] = forward(x[i], exponential, denominator);
+        }
     }
+
     #[inline(always)]
-    fn prepare_backward<const HW: bool>(to: &mut Prepared, x: &[f64; BLOCK], lanes: usize) {
-        to.fill::<false>(x, lanes, BACKWARD);
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        grad_y: &[f64; N],
+        x: &[f64; N],
+        grad_x: &mut [f64; N],
+    ) {
+        scratch.fill::<false>(x, BACKWARD);
+        for i in 0..N {
+            let (exponential, denominator) =
+                (scratch.exponential.get(i), scratch.denominator.get(i));
+            grad_x[i] = backward(grad_y[i], x[i], exponential, denominator);
+        }
     }
+
     #[inline(always)]
-    fn prepare_double_backward<const HW: bool>(to: &mut Prepared, x: &[f64; BLOCK], lanes: usize) {
-        to.fill::<true>(x, lanes, DOUBLE_BACKWARD);
-    }
-    #[inline(always)]
-    fn forward<const HW: bool>(at: &Prepared, i: usize, x: f64) -> f64 {
-        forward(x, at.exponential.get(i), at.denominator.get(i))
-    }
-    #[inline(always)]
-    fn backward<const HW: bool>(at: &Prepared, i: usize, grad_y: f64, x: f64) -> f64 {
-        backward(grad_y, x, at.exponential.get(i), at.denominator.get(i))
-    }
-    #[inline(always)]
-    fn double_backward<const HW: bool>(
-        at: &Prepared,
-        i: usize,
-        grad_grad_x: f64,
-        grad_y: f64,
-        x: f64,
-    ) -> (f64, f64) {
-        let (exponential, denominator) = (at.exponential.get(i), at.denominator.get(i));
-        double_backward(grad_grad_x, grad_y, x, exponential, denominator)
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Scratch<N>,
+        [grad_grad_x, grad_y, x]: [&[f64; N]; 3],
+        [grad_grad_y, grad_x]: [&mut [f64; N]; 2],
+    ) {
+        scratch.fill::<true>(x, DOUBLE_BACKWARD);
+        for i in 0..N {
+            let (exponential, denominator) =
+                (scratch.exponential.get(i), scratch.denominator.get(i));
+            (grad_grad_y[i], grad_x[i]) =
+                double_backward(grad_grad_x[i], grad_y[i], x[i], exponential, denominator);
+        }
     }
 }
 
@@ -407,13 +393,14 @@ mod tests {
 
     /// Both outputs for one element.
     fn first_derivatives(grad: f64, x: f64) -> (f64, f64) {
-        let block = [x; BLOCK];
-        let mut prepared = Prepared::default();
-        Paired::prepare_backward::<true>(&mut prepared, &block, 1);
-        let expected = Paired::backward::<true>(&prepared, 0, grad, x);
-        Paired::prepare_double_backward::<true>(&mut prepared, &block, 1);
-        let (first, _) = Paired::double_backward::<true>(&prepared, 0, grad, 1.0, x);
-        (first, expected)
+        let mut scratch = Scratch::default();
+        let (x, grad) = ([x], [grad]);
+        let mut out = [[0.0]; 3];
+        let [expected, first, second] = &mut out;
+        Paired::backward::<true, 1>(&mut scratch, &grad, &x, expected);
+        let inputs = [&grad, &[1.0], &x];
+        Paired::double_backward::<true, 1>(&mut scratch, inputs, [first, second]);
+        (first[0], expected[0])
     }
 
     /// On the wider range of x of `double_backward` the powers of two must not wrap around.

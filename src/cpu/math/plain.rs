@@ -2,27 +2,26 @@
 
 use std::marker::PhantomData;
 
-use super::columns::BLOCK;
 use super::real::{Real, multiply_add};
-use super::{Method, Range};
+use super::{Method, Quick, Range};
 
 /// The formulas in `F`, for elements with fewer bits and a smaller range of exponents.
 pub struct Plain<F>(PhantomData<F>);
 
 /// eˣ for a block.
-pub struct Exponentials<F>([F; BLOCK]);
+pub struct Exponentials<F, const N: usize>([F; N]);
 
-impl<F: Real> Default for Exponentials<F> {
+impl<F: Real, const N: usize> Default for Exponentials<F, N> {
     #[inline(always)]
     fn default() -> Self {
-        Exponentials([F::ZERO; BLOCK])
+        Exponentials([F::ZERO; N])
     }
 }
 
-impl<F: Real> Exponentials<F> {
+impl<F: Real, const N: usize> Exponentials<F, N> {
     #[inline(always)]
-    fn fill<const HW: bool>(&mut self, x: &[F; BLOCK], lanes: usize, range: Range<F>) {
-        for i in 0..lanes {
+    fn fill<const HW: bool>(&mut self, x: &[F; N], range: Range<F>) {
+        for i in 0..N {
             self.0[i] = exp::<HW, F>(range.clamp(x[i]));
         }
     }
@@ -39,62 +38,59 @@ fn exp<const HW: bool, F: Real>(x: F) -> F {
 
 impl<F: Real> Method for Plain<F> {
     type Number = F;
-    type Prepared = Exponentials<F>;
+    type Scratch<const N: usize> = Exponentials<F, N>;
 
     #[inline(always)]
-    fn prepare_forward<const HW: bool>(to: &mut Self::Prepared, x: &[F; BLOCK], lanes: usize) {
-        to.fill::<HW>(x, lanes, Range(F::FIRST_MIN, F::FIRST_MAX));
-    }
-
-    #[inline(always)]
-    fn prepare_backward<const HW: bool>(to: &mut Self::Prepared, x: &[F; BLOCK], lanes: usize) {
-        to.fill::<HW>(x, lanes, Range(F::FIRST_MIN, F::FIRST_MAX));
-    }
-
-    #[inline(always)]
-    fn prepare_double_backward<const HW: bool>(
-        to: &mut Self::Prepared,
-        x: &[F; BLOCK],
-        lanes: usize,
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<F, N>,
+        x: &[F; N],
+        y: &mut [F; N],
     ) {
-        to.fill::<HW>(x, lanes, Range(F::SECOND_MIN, F::SECOND_MAX));
+        scratch.fill::<HW>(x, Range(F::FIRST_MIN, F::FIRST_MAX));
+        for i in 0..N {
+            y[i] = forward::<HW, F>(x[i], scratch.0[i]);
+        }
     }
 
     #[inline(always)]
-    fn forward<const HW: bool>(at: &Self::Prepared, i: usize, x: F) -> F {
-        let e = at.0[i];
-        // e·(z + 1) = δ − 2
-        let n = multiply_add::<HW, F>(e, e, e + e);
-        // Not clamped from above: there the quotient is 1.
-        x.at_least(F::FIRST_MIN) * (n / (n + F::TWO))
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<F, N>,
+        grad_y: &[F; N],
+        x: &[F; N],
+        grad_x: &mut [F; N],
+    ) {
+        let range = Range(F::FIRST_MIN, F::FIRST_MAX);
+        scratch.fill::<HW>(x, range);
+        for i in 0..N {
+            let first = Shared::of::<HW>(scratch.0[i]).first::<HW>(range.clamp(x[i]));
+            grad_x[i] = grad_y[i] * first;
+        }
     }
 
     #[inline(always)]
-    fn backward<const HW: bool>(at: &Self::Prepared, i: usize, grad_y: F, x: F) -> F {
-        let x = Range(F::FIRST_MIN, F::FIRST_MAX).clamp(x);
-        grad_y * Shared::of::<HW>(at.0[i]).first::<HW>(x)
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<F, N>,
+        [grad_grad_x, grad_y, x]: [&[F; N]; 3],
+        [grad_grad_y, grad_x]: [&mut [F; N]; 2],
+    ) {
+        let range = Range(F::SECOND_MIN, F::SECOND_MAX);
+        scratch.fill::<HW>(x, range);
+        for i in 0..N {
+            let x = range.clamp(x[i]);
+            let shared = Shared::of::<HW>(scratch.0[i]);
+            grad_grad_y[i] = grad_grad_x[i] * shared.first::<HW>(x);
+            grad_x[i] = (grad_grad_x[i] * grad_y[i]) * shared.second::<HW>(x);
+        }
     }
+}
 
-    #[inline(always)]
-    fn double_backward<const HW: bool>(
-        at: &Self::Prepared,
-        i: usize,
-        grad_grad_x: F,
-        grad_y: F,
-        x: F,
-    ) -> (F, F) {
-        let x = Range(F::SECOND_MIN, F::SECOND_MAX).clamp(x);
-        let shared = Shared::of::<HW>(at.0[i]);
-        let Shared { e, w, .. } = shared;
-        // 1 − mish
-        let v = multiply_add::<HW, F>(x + x, w, F::ONE - x);
-        let n = multiply_add::<HW, F>(e + e, v, F::TWO + x);
-        let second = F::FOUR * (n * w) * (e * w);
-        (
-            grad_grad_x * shared.first::<HW>(x),
-            (grad_grad_x * grad_y) * second,
-        )
-    }
+/// mish(x)
+#[inline(always)]
+fn forward<const HW: bool, F: Real>(x: F, e: F) -> F {
+    // e·(z + 1) = δ − 2
+    let n = multiply_add::<HW, F>(e, e, e + e);
+    // Not clamped from above: there the quotient is 1.
+    x.at_least(F::FIRST_MIN) * (n / (n + F::TWO))
 }
 
 /// What the derivatives share.
@@ -117,5 +113,40 @@ impl<F: Real> Shared<F> {
     fn first<const HW: bool>(&self, x: F) -> F {
         let m = multiply_add::<HW, F>(F::FOUR * x, self.z * self.w, self.z) + F::ONE;
         m * (self.e * self.w)
+    }
+
+    /// mish″(x)
+    #[inline(always)]
+    fn second<const HW: bool>(&self, x: F) -> F {
+        let Shared { e, w, .. } = *self;
+        // 1 − mish
+        let v = multiply_add::<HW, F>(x + x, w, F::ONE - x);
+        let n = multiply_add::<HW, F>(e + e, v, F::TWO + x);
+        F::FOUR * (n * w) * (e * w)
+    }
+}
+
+/// For bfloat16: the x and gradients for which every step stays among the normal numbers.
+impl Quick for Plain<f32> {
+    #[inline(always)]
+    fn covers_forward(x: f32) -> bool {
+        !(x < f32::FIRST_MIN)
+    }
+
+    #[inline(always)]
+    fn covers_backward(grad_y: f32, x: f32) -> bool {
+        const SMALL: f32 = 1.0 / (1u64 << 60) as f32;
+        !(x < -40.0) & (!(grad_y.abs() < SMALL) | (grad_y == 0.0))
+    }
+
+    #[inline(always)]
+    fn covers_double_backward(grad_grad_x: f32, grad_y: f32, x: f32) -> bool {
+        const LARGE: f32 = (1u64 << 40) as f32;
+        const SMALL: f32 = 1.0 / LARGE;
+        let moderate = |grad: f32| {
+            let size = grad.abs();
+            (!(size < SMALL) | (size == 0.0)) & !(size > LARGE)
+        };
+        !(x < -25.0) & !(x > f32::FIRST_MAX) & moderate(grad_grad_x) & moderate(grad_y)
     }
 }

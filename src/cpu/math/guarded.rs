@@ -1,0 +1,163 @@
+//! A quick method for most elements, a general one for the rest.
+
+use std::marker::PhantomData;
+
+use super::{Block, Method, Real};
+
+/// A method that is right for elements in the middle of the range of exponents.
+pub trait Quick: Method {
+    /// Whether [`Method::forward`] is right for this element.
+    fn covers_forward(x: Self::Number) -> bool;
+    /// Whether [`Method::backward`] is.
+    fn covers_backward(grad_y: Self::Number, x: Self::Number) -> bool;
+    /// Whether [`Method::double_backward`] is.
+    fn covers_double_backward(
+        grad_grad_x: Self::Number,
+        grad_y: Self::Number,
+        x: Self::Number,
+    ) -> bool;
+}
+
+/// A number as the general method sees it.
+pub trait Widen<W>: Real {
+    /// The same value.
+    fn widen(self) -> W;
+    /// A value to be rounded to fewer bits later: together that is one rounding.
+    fn narrow(wide: W) -> Self;
+}
+
+impl Widen<f64> for f64 {
+    #[inline(always)]
+    fn widen(self) -> f64 {
+        self
+    }
+    #[inline(always)]
+    fn narrow(wide: f64) -> f64 {
+        wide
+    }
+}
+
+impl Widen<f64> for f32 {
+    #[inline(always)]
+    fn widen(self) -> f64 {
+        f64::from(self)
+    }
+
+    /// Rounds to odd, which keeps what the next rounding needs to know.
+    #[inline(always)]
+    fn narrow(wide: f64) -> f32 {
+        let near = wide as f32;
+        // The neighbour towards zero of a result that was rounded away from it.
+        let bits = near.to_bits() - u32::from(f64::from(near).abs() > wide.abs());
+        let exact = f64::from(near) == wide || wide.is_nan();
+        f32::from_bits(if exact { bits } else { bits | 1 })
+    }
+}
+
+/// `Q` where it covers an element, else `W`. What an element's result is does not depend on the
+/// others: blocks with an element that `Q` does not cover are computed by both.
+pub struct Guarded<Q, W>(PhantomData<(Q, W)>);
+
+impl<Q: Quick, W: Method> Guarded<Q, W>
+where
+    Q::Number: Widen<W::Number>,
+{
+    #[inline(always)]
+    fn widen<const N: usize>(block: &Block<Q, N>) -> Block<W, N> {
+        let mut wide = [W::Number::default(); N];
+        for i in 0..N {
+            wide[i] = block[i].widen();
+        }
+        wide
+    }
+}
+
+/// Whether all elements are covered, in a form that vectorises.
+#[inline(always)]
+fn all<const N: usize>(covers: impl Fn(usize) -> bool) -> bool {
+    let mut missed = 0;
+    for i in 0..N {
+        missed |= u32::from(!covers(i));
+    }
+    missed == 0
+}
+
+impl<Q: Quick, W: Method> Method for Guarded<Q, W>
+where
+    Q::Number: Widen<W::Number>,
+{
+    type Number = Q::Number;
+    type Scratch<const N: usize> = Q::Scratch<N>;
+
+    #[inline(always)]
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Q::Scratch<N>,
+        x: &Block<Q, N>,
+        y: &mut Block<Q, N>,
+    ) {
+        Q::forward::<HW, N>(scratch, x, y);
+        if all::<N>(|i| Q::covers_forward(x[i])) {
+            return;
+        }
+        let mut wide_y = [W::Number::default(); N];
+        let wide_x = Self::widen(x);
+        W::forward::<HW, N>(&mut W::Scratch::<N>::default(), &wide_x, &mut wide_y);
+        for i in 0..N {
+            if !Q::covers_forward(x[i]) {
+                y[i] = Widen::narrow(wide_y[i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Q::Scratch<N>,
+        grad_y: &Block<Q, N>,
+        x: &Block<Q, N>,
+        grad_x: &mut Block<Q, N>,
+    ) {
+        Q::backward::<HW, N>(scratch, grad_y, x, grad_x);
+        if all::<N>(|i| Q::covers_backward(grad_y[i], x[i])) {
+            return;
+        }
+        let mut wide_grad_x = [W::Number::default(); N];
+        W::backward::<HW, N>(
+            &mut W::Scratch::<N>::default(),
+            &Self::widen(grad_y),
+            &Self::widen(x),
+            &mut wide_grad_x,
+        );
+        for i in 0..N {
+            if !Q::covers_backward(grad_y[i], x[i]) {
+                grad_x[i] = Widen::narrow(wide_grad_x[i]);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Q::Scratch<N>,
+        [grad_grad_x, grad_y, x]: [&Block<Q, N>; 3],
+        [grad_grad_y, grad_x]: [&mut Block<Q, N>; 2],
+    ) {
+        let inputs = [grad_grad_x, grad_y, x];
+        Q::double_backward::<HW, N>(scratch, inputs, [grad_grad_y, grad_x]);
+        let covers = |i| Q::covers_double_backward(grad_grad_x[i], grad_y[i], x[i]);
+        if all::<N>(covers) {
+            return;
+        }
+        let [mut wide_grad_grad_y, mut wide_grad_x] = [[W::Number::default(); N]; 2];
+        let wide = inputs.map(|block| Self::widen(block));
+        W::double_backward::<HW, N>(
+            &mut W::Scratch::<N>::default(),
+            [&wide[0], &wide[1], &wide[2]],
+            [&mut wide_grad_grad_y, &mut wide_grad_x],
+        );
+        for i in 0..N {
+            if !covers(i) {
+                grad_grad_y[i] = Widen::narrow(wide_grad_grad_y[i]);
+                grad_x[i] = Widen::narrow(wide_grad_x[i]);
+            }
+        }
+    }
+}

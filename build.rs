@@ -6,6 +6,8 @@
 
 #[path = "src/cuda/policy.rs"]
 mod policy;
+#[path = "kernels/policy_header.rs"]
+mod policy_header;
 
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -18,7 +20,7 @@ use std::sync::Mutex;
 
 use libloading::{Library, Symbol};
 use miniz_oxide::deflate;
-use policy::{Cache, Policy, policy};
+use policy_header::header;
 
 /// Architectures with machine code of their own.
 const CUBINS: [u32; 9] = [60, 70, 75, 80, 86, 89, 90, 100, 120];
@@ -109,46 +111,6 @@ fn compile_kernels() {
     for (name, text) in [("ptxas.txt", report), ("images.rs", table)] {
         fs::write(out.join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
-}
-
-/// The tuning of one architecture as the C++ header `policy.cuh`.
-fn header(sm: u32) -> String {
-    let mut text = String::from("template <class O, class E> struct Policy;\n");
-    let hint = |cache| match cache {
-        Cache::Default => "CACHE_DEFAULT",
-        Cache::Stream => "CACHE_STREAM",
-        Cache::NoL1 => "CACHE_NO_L1",
-    };
-    for (op, class) in [
-        ("forward", "Forward"),
-        ("backward", "Backward"),
-        ("double_backward", "DoubleBackward"),
-    ] {
-        for (element, bytes) in [("F16", 2), ("BF16", 2), ("F32", 4), ("F64", 8)] {
-            let Policy {
-                threads,
-                vectors,
-                vector_bytes,
-                load,
-                store,
-                strided_units,
-            } = policy(sm, op, bytes);
-            writeln!(
-                text,
-                "template <> struct Policy<{class}, {element}> {{\n    \
-                 static const int THREADS = {threads};\n    \
-                 static const int VECTORS = {vectors};\n    \
-                 static const int VECTOR_BYTES = {vector_bytes};\n    \
-                 static const Cache LOAD = {};\n    \
-                 static const Cache STORE = {};\n    \
-                 static const int STRIDED_UNITS = {strided_units};\n}};",
-                hint(load),
-                hint(store)
-            )
-            .expect("into a string");
-        }
-    }
-    text
 }
 
 #[derive(Clone, Copy)]

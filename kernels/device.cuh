@@ -5,6 +5,8 @@
 #define MISH_DEVICE_CUH
 
 #define MISH_DEVICE __device__ __forceinline__
+// A kernel of at most `threads` threads per block, found by its name.
+#define MISH_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
 
 // A parameter that is read where it lies, in constant memory (sm_70 and newer).
 #if __CUDA_ARCH__ >= 700

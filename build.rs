@@ -182,6 +182,8 @@ impl Nvrtc {
             format!("--gpu-architecture={target}"),
             format!("--include-path={}", self.kernels.display()),
             "--std=c++17".into(),
+            // Every fused multiply-add is in the source: the error terms rely on it.
+            "--fmad=false".into(),
         ];
         if !target.ptx {
             options.push("--ptxas-options=-v".into());

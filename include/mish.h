@@ -154,6 +154,8 @@ typedef int32_t mish_status;
 #define MISH_STATUS_STRIDE_OVERFLOW 26
 /** Two elements of an output share memory. */
 #define MISH_STATUS_SELF_OVERLAP 27
+/** The output may not be written. Reported by bindings whose arrays know it; mish_tensor does not. */
+#define MISH_STATUS_READ_ONLY 28
 /** The operands are on different devices. */
 #define MISH_STATUS_DEVICE_MISMATCH 40
 /** A host pointer was passed where device memory is expected. */
@@ -180,6 +182,14 @@ typedef int32_t mish_status;
 #define MISH_STATUS_OUT_OF_MEMORY 66
 /** The CUDA driver reported an error; the message has its name and number. */
 #define MISH_STATUS_DRIVER_ERROR 67
+/** A framework's library cannot be opened. */
+#define MISH_STATUS_MISSING_LIBRARY 80
+/** A framework's library lacks a function: the framework is too old. */
+#define MISH_STATUS_MISSING_SYMBOL 81
+/** The framework's operators must be registered before. */
+#define MISH_STATUS_NOT_REGISTERED 82
+/** A function of the framework failed. */
+#define MISH_STATUS_FRAMEWORK_ERROR 83
 /** A defect in the library was caught at the boundary. */
 #define MISH_STATUS_INTERNAL 90
 
@@ -401,6 +411,35 @@ uint32_t mish_abi_version(void);
  * The string is static: written at the first call.
  */
 const char *mish_build_info(void);
+
+/**
+ * Registers the operators mish::forward, mish::forward_, mish::forward.out, mish::backward and
+ * mish::double_backward with the PyTorch of this process, for the CPU and, if it has CUDA, for
+ * GPUs. Does nothing the second time.
+ *
+ * libtorch_cpu: path of libtorch_cpu.so. libtorch_cuda: path of libtorch_cuda.so, or NULL for a
+ * PyTorch without CUDA. define: 1 also declares the operators' schemas, as a program without
+ * Python needs; 0 expects them declared, as the Python package does to give them tags. Autograd is
+ * not part of it: that is in the Python package and in mish/torch.hpp.
+ *
+ * Returns MISH_STATUS_MISSING_SYMBOL, naming the functions, for a PyTorch older than 2.9.
+ *
+ * Requires: The paths must be NULL or C strings that name the libraries of a PyTorch that stays
+ * loaded.
+ */
+mish_status mish_torch_register(const char *libtorch_cpu,
+                                const char *libtorch_cuda,
+                                int32_t define);
+
+/**
+ * With on = 1, puts the library's kernels in the place of PyTorch's own for aten::mish,
+ * aten::mish_ and aten::mish_backward, on the CPU and, if PyTorch has CUDA, on GPUs, for the whole
+ * process; with on = 0 PyTorch's own are back. Repeating either does nothing. PyTorch's own
+ * autograd rule stays.
+ *
+ * No other thread may run these operators during the call.
+ */
+mish_status mish_torch_replace(int32_t on);
 
 #ifdef __cplusplus
 } /* extern "C" */

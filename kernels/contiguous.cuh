@@ -31,7 +31,7 @@ MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out, mi
         Value element[O::INPUTS], result[O::OUTPUTS];
 #pragma unroll
         for (int k = 0; k < O::INPUTS; ++k) element[k] = arguments[k][i];
-        O::apply(element, result);
+        O::template apply<E>(element, result);
 #pragma unroll
         for (int k = 0; k < O::OUTPUTS; ++k) results[k][i] = result[k];
     }
@@ -65,7 +65,7 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
             load_scalar((const char *)in[k] + i * sizeof(Bits), bits);
             arguments[k] = E::value(bits);
         }
-        O::apply(arguments, results);
+        O::template apply<E>(arguments, results);
 #pragma unroll
         for (int k = 0; k < O::OUTPUTS; ++k)
             if (!O::OPTIONAL_OUTPUTS || out[k])

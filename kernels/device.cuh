@@ -15,6 +15,11 @@
 #define MISH_GRID_CONSTANT
 #endif
 
+// Whether double arithmetic is half as fast as float's (elsewhere it is 1/32 to 1/64). Not for 600,
+// whose PTX also serves GPUs that are not known yet.
+#define MISH_FAST_DOUBLE \
+    (__CUDA_ARCH__ == 700 || __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000)
+
 typedef unsigned short mish_u16;
 typedef unsigned int mish_u32;
 typedef unsigned long long mish_u64;
@@ -160,7 +165,62 @@ MISH_DEVICE mish_u32 bf16x2_from_f32(float low, float high) {
 MISH_DEVICE mish_u32 multiply_high(mish_u32 a, mish_u32 b) { return __umulhi(a, b); }
 MISH_DEVICE mish_u64 multiply_high(mish_u64 a, mish_u64 b) { return __umul64hi(a, b); }
 
-MISH_DEVICE float mish_exp(float x) { return expf(x); }
-MISH_DEVICE double mish_exp(double x) { return exp(x); }
+// Arithmetic. Every fused multiply-add is written out, and the compiler makes no others.
+MISH_DEVICE float mish_fma(float a, float b, float c) { return __fmaf_rn(a, b, c); }
+MISH_DEVICE double mish_fma(double a, double b, double c) { return __fma_rn(a, b, c); }
+
+// The larger and the smaller of two, NaN if `x` is.
+MISH_DEVICE float mish_at_least(float x, float bound) {
+#if __CUDA_ARCH__ >= 800
+    float result;
+    asm("max.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(x), "f"(bound));
+    return result;
+#else
+    return x < bound ? bound : x;
+#endif
+}
+MISH_DEVICE float mish_at_most(float x, float bound) {
+#if __CUDA_ARCH__ >= 800
+    float result;
+    asm("min.NaN.f32 %0, %1, %2;" : "=f"(result) : "f"(x), "f"(bound));
+    return result;
+#else
+    return x > bound ? bound : x;
+#endif
+}
+MISH_DEVICE double mish_at_least(double x, double bound) { return x < bound ? bound : x; }
+MISH_DEVICE double mish_at_most(double x, double bound) { return x > bound ? bound : x; }
+
+MISH_DEVICE float mish_copysign(float magnitude, float sign) { return copysignf(magnitude, sign); }
+MISH_DEVICE double mish_copysign(double magnitude, double sign) {
+    return copysign(magnitude, sign);
+}
+
+// 2^x for |x| <= 1/2, to 2 units in the last place.
+MISH_DEVICE float mish_exp2_approx(float x) {
+    float result;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+
+// 1/x for x from 2 to 2^122, to 1 unit in the last place.
+MISH_DEVICE float mish_reciprocal(float x) {
+    float result;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+    return result;
+}
+// The instruction gives 20 bits, and each step doubles them.
+MISH_DEVICE double mish_reciprocal(double x) {
+    double result;
+    asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
+    result = __fma_rn(result, __fma_rn(-x, result, 1.0), result);
+    return __fma_rn(result, __fma_rn(-x, result, 1.0), result);
+}
+// The same with 40 bits.
+MISH_DEVICE double mish_reciprocal_once(double x) {
+    double result;
+    asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
+    return __fma_rn(result, __fma_rn(-x, result, 1.0), result);
+}
 
 #endif

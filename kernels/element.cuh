@@ -2,11 +2,12 @@
 #ifndef MISH_ELEMENT_CUH
 #define MISH_ELEMENT_CUH
 
-#include "device.cuh"
+#include "math.cuh"
 
 struct F16 {
     typedef mish_u16 Bits;
     typedef float Value;
+    typedef MathF16 Math;
     static MISH_DEVICE float value(mish_u16 bits) { return f32_from_f16(bits); }
     static MISH_DEVICE mish_u16 bits(float value) { return f16_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -21,6 +22,7 @@ struct F16 {
 struct BF16 {
     typedef mish_u16 Bits;
     typedef float Value;
+    typedef MathBF16 Math;
     static MISH_DEVICE float value(mish_u16 bits) { return f32_from_bf16(bits); }
     static MISH_DEVICE mish_u16 bits(float value) { return bf16_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -35,6 +37,7 @@ struct BF16 {
 struct F32 {
     typedef mish_u32 Bits;
     typedef float Value;
+    typedef MathF32 Math;
     static MISH_DEVICE float value(mish_u32 bits) { return f32_from_bits(bits); }
     static MISH_DEVICE mish_u32 bits(float value) { return bits_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -48,6 +51,7 @@ struct F32 {
 struct F64 {
     typedef mish_u64 Bits;
     typedef double Value;
+    typedef MathF64 Math;
     static MISH_DEVICE double value(mish_u64 bits) { return f64_from_bits(bits); }
     static MISH_DEVICE mish_u64 bits(double value) { return bits_from_f64(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, double *values) {

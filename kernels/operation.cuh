@@ -2,15 +2,16 @@
 #ifndef MISH_OPERATION_CUH
 #define MISH_OPERATION_CUH
 
-#include "math.cuh"
+#include "device.cuh"
 
 // Inputs: x. Outputs: y.
 struct Forward {
     static const int INPUTS = 1;
     static const int OUTPUTS = 1;
     static const bool OPTIONAL_OUTPUTS = false;
-    template <typename F> static MISH_DEVICE void apply(const F *in, F *out) {
-        out[0] = mish_forward<F>(in[0]);
+    template <class E>
+    static MISH_DEVICE void apply(const typename E::Value *in, typename E::Value *out) {
+        out[0] = E::Math::forward(in[0]);
     }
 };
 
@@ -19,8 +20,9 @@ struct Backward {
     static const int INPUTS = 2;
     static const int OUTPUTS = 1;
     static const bool OPTIONAL_OUTPUTS = false;
-    template <typename F> static MISH_DEVICE void apply(const F *in, F *out) {
-        out[0] = mish_backward<F>(in[0], in[1]);
+    template <class E>
+    static MISH_DEVICE void apply(const typename E::Value *in, typename E::Value *out) {
+        out[0] = E::Math::backward(in[0], in[1]);
     }
 };
 
@@ -29,8 +31,9 @@ struct DoubleBackward {
     static const int INPUTS = 3;
     static const int OUTPUTS = 2;
     static const bool OPTIONAL_OUTPUTS = true;
-    template <typename F> static MISH_DEVICE void apply(const F *in, F *out) {
-        mish_double_backward<F>(in[0], in[1], in[2], out[0], out[1]);
+    template <class E>
+    static MISH_DEVICE void apply(const typename E::Value *in, typename E::Value *out) {
+        E::Math::double_backward(in[0], in[1], in[2], out[0], out[1]);
     }
 };
 

@@ -16,6 +16,7 @@
 //! Derivatives follow from the output's gradient `grad_y` and the input `x` alone; nothing else
 //! needs to be saved for the backward pass.
 
+mod adapters;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;

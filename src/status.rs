@@ -86,6 +86,9 @@ statuses! {
     StrideOverflow = 26, "MISH_STATUS_STRIDE_OVERFLOW";
     /// Two elements of an output share memory.
     SelfOverlap = 27, "MISH_STATUS_SELF_OVERLAP";
+    /// The output may not be written. Reported by bindings whose arrays know it; `mish_tensor` does
+    /// not.
+    ReadOnly = 28, "MISH_STATUS_READ_ONLY";
     // 40-59: where memory lies.
     /// The operands are on different devices.
     DeviceMismatch = 40, "MISH_STATUS_DEVICE_MISMATCH";
@@ -114,6 +117,15 @@ statuses! {
     OutOfMemory = 66, "MISH_STATUS_OUT_OF_MEMORY";
     /// The CUDA driver reported an error; the message has its name and number.
     DriverError = 67, "MISH_STATUS_DRIVER_ERROR";
+    // 80-89: frameworks.
+    /// A framework's library cannot be opened.
+    MissingLibrary = 80, "MISH_STATUS_MISSING_LIBRARY";
+    /// A framework's library lacks a function: the framework is too old.
+    MissingSymbol = 81, "MISH_STATUS_MISSING_SYMBOL";
+    /// The framework's operators must be registered before.
+    NotRegistered = 82, "MISH_STATUS_NOT_REGISTERED";
+    /// A function of the framework failed.
+    FrameworkError = 83, "MISH_STATUS_FRAMEWORK_ERROR";
     // 90-: the library itself.
     /// A defect in the library was caught at the boundary.
     Internal = 90, "MISH_STATUS_INTERNAL";

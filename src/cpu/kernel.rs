@@ -5,14 +5,10 @@ use std::ffi::c_void;
 use half::{bf16, f16};
 
 use super::element::Stored;
-use super::math;
+use super::math::{BLOCK, Method};
 use super::simd::Simd;
 use crate::op::{MAX_OPERANDS, Op};
 use crate::tensor::Dtype;
-
-/// Elements per block. A block's inputs are copied to the stack before any output is written,
-/// which makes exact in-place calls safe and lets the compiler vectorise without alias checks.
-pub(super) const BLOCK: usize = 128;
 
 /// Lanes that a partial block is rounded up to, so that a tail runs the vector code too.
 const LANES: usize = 16;
@@ -43,8 +39,10 @@ impl Pointers {
 /// Computes `n` elements at these addresses.
 pub(super) type Kernel = unsafe fn(Pointers, usize);
 
-/// A run of up to [`BLOCK`] elements in computing precision.
-type Block<T> = [<T as Stored>::Compute; BLOCK];
+/// A run of up to [`BLOCK`] elements in computing precision. A block's inputs are copied to the
+/// stack before any output is written, which makes exact in-place calls safe and lets the compiler
+/// vectorise without alias checks.
+type Block<T> = [<<T as Stored>::Method as Method>::Number; BLOCK];
 
 /// Reads `len` elements; the lanes beyond keep what they had.
 #[inline(always)]
@@ -64,67 +62,92 @@ unsafe fn write<T: Stored>(block: &Block<T>, to: *mut c_void, len: usize) {
     }
 }
 
-/// Calls `body(pointers, len)` for each block.
+/// Walks `n` elements in blocks; `$pointers` are the operands' addresses of a block and `$len` its
+/// length. A macro, because a closure would be compiled without the caller's instruction set.
+macro_rules! for_each_block {
+    ($type:ty, $all:ident, $n:ident, |$pointers:pat, $len:ident| $body:block) => {
+        let mut start = 0;
+        while start < $n {
+            let $len = BLOCK.min($n - start);
+            let $pointers = $all.offset_by(start * size_of::<$type>()).0;
+            $body
+            start += $len;
+        }
+    };
+}
+
+/// How many elements to compute for `len`: whole vectors.
 #[inline(always)]
-fn blocks<T>(pointers: Pointers, n: usize, mut body: impl FnMut([*mut c_void; 5], usize)) {
-    let mut start = 0;
-    while start < n {
-        let len = BLOCK.min(n - start);
-        body(pointers.offset_by(start * size_of::<T>()).0, len);
-        start += len;
-    }
+fn padded(len: usize) -> usize {
+    len.next_multiple_of(LANES).min(BLOCK)
 }
 
 #[inline(always)]
-fn lanes(len: usize) -> usize {
-    len.next_multiple_of(LANES)
-}
-
-#[inline(always)]
-unsafe fn forward<T: Stored>(pointers: Pointers, n: usize) {
+unsafe fn forward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
+    let mut at = <T::Method as Method>::Prepared::default();
     let mut y = x;
-    blocks::<T>(pointers, n, |[px, py, ..], len| unsafe {
-        read::<T>(px, len, &mut x);
-        let padded = lanes(len);
-        for (y, &x) in y[..padded].iter_mut().zip(&x[..padded]) {
-            *y = math::forward(x);
+    for_each_block!(T, pointers, n, |[px, py, ..], len| {
+        // SAFETY: the caller vouches for the operands.
+        unsafe { read::<T>(px, len, &mut x) };
+        let lanes = padded(len);
+        T::Method::prepare_forward::<HW>(&mut at, &x, lanes);
+        for i in 0..lanes {
+            y[i] = T::Method::forward::<HW>(&at, i, x[i]);
         }
-        write::<T>(&y, py, len);
+        // SAFETY: as above.
+        unsafe { write::<T>(&y, py, len) };
     });
 }
 
 #[inline(always)]
-unsafe fn backward<T: Stored>(pointers: Pointers, n: usize) {
+unsafe fn backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
+    let mut at = <T::Method as Method>::Prepared::default();
     let (mut gy, mut gx) = (x, x);
-    blocks::<T>(pointers, n, |[pgy, px, pgx, ..], len| unsafe {
-        read::<T>(pgy, len, &mut gy);
-        read::<T>(px, len, &mut x);
-        let padded = lanes(len);
-        for i in 0..padded {
-            gx[i] = math::backward(gy[i], x[i]);
+    for_each_block!(T, pointers, n, |[pgy, px, pgx, ..], len| {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            read::<T>(pgy, len, &mut gy);
+            read::<T>(px, len, &mut x);
         }
-        write::<T>(&gx, pgx, len);
+        let lanes = padded(len);
+        T::Method::prepare_backward::<HW>(&mut at, &x, lanes);
+        for i in 0..lanes {
+            gx[i] = T::Method::backward::<HW>(&at, i, gy[i], x[i]);
+        }
+        // SAFETY: as above.
+        unsafe { write::<T>(&gx, pgx, len) };
     });
 }
 
 #[inline(always)]
-unsafe fn double_backward<T: Stored>(pointers: Pointers, n: usize) {
+unsafe fn double_backward<T: Stored, const HW: bool>(pointers: Pointers, n: usize) {
     let mut x: Block<T> = [Default::default(); BLOCK];
+    let mut at = <T::Method as Method>::Prepared::default();
     let (mut ggx, mut gy, mut ggy, mut gx) = (x, x, x, x);
-    blocks::<T>(pointers, n, |[pggx, pgy, px, pggy, pgx], len| unsafe {
-        read::<T>(pggx, len, &mut ggx);
-        read::<T>(pgy, len, &mut gy);
-        read::<T>(px, len, &mut x);
-        let padded = lanes(len);
-        for i in 0..padded {
-            (ggy[i], gx[i]) = math::double_backward(ggx[i], gy[i], x[i]);
+    for_each_block!(T, pointers, n, |[pggx, pgy, px, pggy, pgx], len| {
+        // SAFETY: the caller vouches for the operands.
+        unsafe {
+            read::<T>(pggx, len, &mut ggx);
+            read::<T>(pgy, len, &mut gy);
+            read::<T>(px, len, &mut x);
         }
-        write::<T>(&ggy, pggy, len);
-        write::<T>(&gx, pgx, len);
+        let lanes = padded(len);
+        T::Method::prepare_double_backward::<HW>(&mut at, &x, lanes);
+        for i in 0..lanes {
+            (ggy[i], gx[i]) = T::Method::double_backward::<HW>(&at, i, ggx[i], gy[i], x[i]);
+        }
+        // SAFETY: as above.
+        unsafe {
+            write::<T>(&ggy, pggy, len);
+            write::<T>(&gx, pgx, len);
+        }
     });
 }
+
+/// Whether the target's baseline has a fused multiply-add, so that nothing is emulated.
+const BASELINE_HAS_FMA: bool = cfg!(any(target_feature = "fma", target_arch = "aarch64"));
 
 /// Compiles the loops with extra instruction sets and picks one of them.
 macro_rules! instruction_sets {
@@ -134,11 +157,11 @@ macro_rules! instruction_sets {
             mod $set {
                 use super::{Pointers, Stored};
                 #[target_feature(enable = $features)]
-                pub unsafe fn forward<T: Stored>(p: Pointers, n: usize) { unsafe { super::forward::<T>(p, n) } }
+                pub unsafe fn forward<T: Stored>(p: Pointers, n: usize) { unsafe { super::forward::<T, true>(p, n) } }
                 #[target_feature(enable = $features)]
-                pub unsafe fn backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::backward::<T>(p, n) } }
+                pub unsafe fn backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::backward::<T, true>(p, n) } }
                 #[target_feature(enable = $features)]
-                pub unsafe fn double_backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::double_backward::<T>(p, n) } }
+                pub unsafe fn double_backward<T: Stored>(p: Pointers, n: usize) { unsafe { super::double_backward::<T, true>(p, n) } }
             }
         )*
     };
@@ -169,8 +192,8 @@ fn select_for<T: Stored>(op: Op, simd: Simd) -> Kernel {
         (Simd::Avx2, Op::Backward) => avx2::backward::<T>,
         #[cfg(target_arch = "x86_64")]
         (Simd::Avx2, Op::DoubleBackward) => avx2::double_backward::<T>,
-        (_, Op::Forward) => forward::<T>,
-        (_, Op::Backward) => backward::<T>,
-        (_, Op::DoubleBackward) => double_backward::<T>,
+        (_, Op::Forward) => forward::<T, BASELINE_HAS_FMA>,
+        (_, Op::Backward) => backward::<T, BASELINE_HAS_FMA>,
+        (_, Op::DoubleBackward) => double_backward::<T, BASELINE_HAS_FMA>,
     }
 }

@@ -2,7 +2,8 @@
 
 use std::ffi::c_void;
 
-use super::kernel::{BLOCK, Kernel, Pointers};
+use super::kernel::{Kernel, Pointers};
+use super::math::BLOCK;
 use crate::op::MAX_OPERANDS;
 use crate::tensor::{Dtype, Job, MAX_DIMS, Strided};
 

@@ -13,7 +13,7 @@ thread_local! {
 
 /// Runs the body of an exported function. A panic, which would be a defect of the library,
 /// becomes `MISH_STATUS_INTERNAL`.
-pub(super) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
+pub(crate) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let what = panic
             .downcast_ref::<&str>()
@@ -54,6 +54,8 @@ pub extern "C" fn mish_last_error() -> *const c_char {
 
 /// The name of a status, such as `"MISH_STATUS_NULL_POINTER"`, or `"MISH_STATUS_UNKNOWN"` for a
 /// number that is none. Never NULL; the string is static.
+///
+/// `status`: what a call returned.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_status_name(status: mish_status) -> *const c_char {
     match Status::from_code(status) {

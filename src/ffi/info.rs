@@ -4,13 +4,10 @@ use std::ffi::{CString, c_char};
 use std::sync::OnceLock;
 
 use super::boundary::guard;
-use super::{mish_device, mish_status};
+use super::{MISH_ABI_VERSION, mish_device, mish_status};
 use crate::cpu::Simd;
 use crate::status::fail;
 use crate::tensor::Device;
-
-/// The ABI's number: grows when a function, constant or struct changes meaning or goes away.
-const ABI_VERSION: u32 = 1;
 
 /// Loads what the first call on a device would load (for CUDA: the kernels), so that later calls
 /// start at once, for instance before a CUDA graph capture. Does nothing for the CPU.
@@ -27,6 +24,8 @@ pub extern "C" fn mish_warmup(device: mish_device, ordinal: i32) -> mish_status 
 ///
 /// Returns `MISH_STATUS_NO_DRIVER` on a machine without the CUDA driver; `*count` is then left
 /// as it was.
+///
+/// `device`: `MISH_DEVICE_CPU` or `MISH_DEVICE_CUDA`. `count`: where to write the number.
 ///
 /// # Safety
 /// `count` must be NULL or valid for writing.
@@ -47,6 +46,8 @@ pub unsafe extern "C" fn mish_device_count(device: mish_device, count: *mut i32)
 /// Sets the most threads that a call on the CPU uses, the calling one included; 0 restores the
 /// default (`RAYON_NUM_THREADS`, else the CPUs this process may use). Small calls stay on the
 /// calling thread. Holds for the whole process from the next call on.
+///
+/// `threads`: how many, or 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_set_num_threads(threads: u32) -> mish_status {
     guard(|| {
@@ -65,7 +66,7 @@ pub extern "C" fn mish_version() -> *const c_char {
 /// if the two fit together.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_abi_version() -> u32 {
-    ABI_VERSION
+    MISH_ABI_VERSION
 }
 
 /// What this library is and what it runs on, as a JSON object: version, instruction set and
@@ -76,7 +77,7 @@ pub extern "C" fn mish_build_info() -> *const c_char {
     static INFO: OnceLock<CString> = OnceLock::new();
     INFO.get_or_init(|| {
         let text = format!(
-            r#"{{"version": "{}", "abi": {ABI_VERSION}, "simd": "{}", "threads": {}, "cuda": {}}}"#,
+            r#"{{"version": "{}", "abi": {MISH_ABI_VERSION}, "simd": "{}", "threads": {}, "cuda": {}}}"#,
             env!("CARGO_PKG_VERSION"),
             Simd::active().name(),
             crate::cpu::num_threads(),

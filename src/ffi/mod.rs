@@ -4,12 +4,15 @@
 //! outcome into a status and this thread's last error. Their documentation becomes
 //! `include/mish.h`.
 #![allow(non_camel_case_types)]
+#![deny(improper_ctypes_definitions)]
 
 mod boundary;
 mod info;
 mod pointwise;
 mod tensor;
+mod torch;
 
+pub(crate) use boundary::guard;
 pub use boundary::{mish_last_error, mish_status_name};
 pub use info::{
     mish_abi_version, mish_build_info, mish_device_count, mish_set_num_threads, mish_version,
@@ -20,6 +23,10 @@ pub use tensor::{
     mish_dltype, mish_tensor, mish_tensor_backward, mish_tensor_double_backward,
     mish_tensor_forward,
 };
+pub use torch::{mish_torch_register, mish_torch_replace};
+
+/// The ABI's number: grows when a function, constant or struct changes meaning or goes away.
+pub const MISH_ABI_VERSION: u32 = 1;
 
 /// The outcome of a call: `MISH_STATUS_OK` (0) or one of the other `MISH_STATUS_*` constants.
 pub type mish_status = i32;

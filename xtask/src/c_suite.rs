@@ -1,10 +1,164 @@
 //! The C and C++ tests against the header.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
+
+use crate::command::{Program, is_installed, program};
 use crate::outcome::Outcome;
+use crate::paths;
+
+const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"];
+
+/// A compiler for a language: the name to call it by and the standards to hold it to.
+struct Compiler {
+    name: &'static str,
+    language: &'static str,
+    standards: &'static [&'static str],
+}
+
+const C: &[&str] = &["c99", "c11", "c17"];
+const CPP: &[&str] = &["c++11", "c++14", "c++17", "c++20", "c++23"];
+const COMPILERS: [Compiler; 4] = [
+    Compiler {
+        name: "gcc",
+        language: "c",
+        standards: C,
+    },
+    Compiler {
+        name: "clang",
+        language: "c",
+        standards: C,
+    },
+    Compiler {
+        name: "g++",
+        language: "c++",
+        standards: CPP,
+    },
+    Compiler {
+        name: "clang++",
+        language: "c++",
+        standards: CPP,
+    },
+];
 
 /// Compiles and runs them.
-pub fn all(_library: &Path) -> Vec<(String, Outcome)> {
-    Vec::new()
+pub fn all(library: &Path) -> Vec<(String, Outcome)> {
+    let mut outcomes = vec![("C, C++: headers under every standard".to_owned(), headers())];
+    // good_input uses threads and mathematics; the rest needs neither, which costs nothing.
+    let programs: [(&str, &str, &str, &[&str]); 4] = [
+        ("gcc", "c99", "header", &["header.c", "header_again.c"]),
+        ("gcc", "c99", "bad_input", &["bad_input.c"]),
+        ("gcc", "c99", "good_input", &["good_input.c"]),
+        ("g++", "c++11", "layer", &["layer.cpp"]),
+    ];
+    for (compiler, standard, name, sources) in programs {
+        let sources: Vec<PathBuf> = sources
+            .iter()
+            .map(|s| Path::new("tests/c").join(s))
+            .collect();
+        let title = format!("{}: {name}", if compiler == "gcc" { "C" } else { "C++" });
+        if !is_installed(compiler) {
+            let reason = format!("{compiler} is not installed");
+            outcomes.push((title, Outcome::NotRun(reason)));
+            continue;
+        }
+        match compile(compiler, standard, &sources, name, library) {
+            Ok(binary) => {
+                outcomes.push((title.clone(), Outcome::count(linked(&binary, library))));
+                if name == "bad_input" {
+                    outcomes.push((title + " under Valgrind", valgrind(&binary, library)));
+                }
+            }
+            Err(error) => {
+                println!("{error:#}");
+                outcomes.push((title, Outcome::of(false)));
+            }
+        }
+    }
+    outcomes
+}
+
+/// Both headers by themselves, as strictly as each compiler can be asked for.
+fn headers() -> Outcome {
+    let (mut passed, mut failed, mut not_run) = (0, 0, Vec::new());
+    for compiler in &COMPILERS {
+        if !is_installed(compiler.name) {
+            not_run.push(format!("{} is not installed", compiler.name));
+            continue;
+        }
+        let headers: &[&str] = match compiler.language {
+            "c" => &["include/mish.h"],
+            _ => &["include/mish.h", "include/mish.hpp"],
+        };
+        for standard in compiler.standards {
+            for header in headers {
+                let check = program(compiler.name)
+                    .args(STRICT)
+                    .arg(format!("-std={standard}"))
+                    .args(["-fsyntax-only", "-x", compiler.language])
+                    // As the main file of a compilation, a header draws warnings of its own.
+                    .args(["-include", header, "/dev/null"])
+                    .check();
+                match check {
+                    Ok(()) => passed += 1,
+                    Err(error) => {
+                        println!("{error:#}");
+                        failed += 1;
+                    }
+                }
+            }
+        }
+    }
+    Outcome::Ran {
+        passed,
+        failed,
+        not_run,
+    }
+}
+
+/// Compiles a program against the headers and links it with the library; returns its path.
+pub fn compile(
+    compiler: &str,
+    standard: &str,
+    sources: &[PathBuf],
+    name: &str,
+    library: &Path,
+) -> Result<PathBuf> {
+    let folder = paths::target().join("c");
+    fs::create_dir_all(&folder)?;
+    let binary = folder.join(name);
+    let libraries = library.parent().unwrap_or(Path::new("."));
+    program(compiler)
+        .args(STRICT)
+        .args(["-Itests/c", "-g", "-O1", "-D_GNU_SOURCE"])
+        .arg(format!("-std={standard}"))
+        .args(sources)
+        .arg("-o")
+        .arg(&binary)
+        .arg("-L")
+        .arg(libraries)
+        .args(["-lmish", "-lm", "-ldl", "-lpthread"])
+        .check()?;
+    Ok(binary)
+}
+
+/// A program that finds the library at run time.
+pub fn linked(binary: &Path, library: &Path) -> Program {
+    let libraries = library.parent().unwrap_or(Path::new("."));
+    program(binary).env("LD_LIBRARY_PATH", libraries)
+}
+
+fn valgrind(binary: &Path, library: &Path) -> Outcome {
+    if !is_installed("valgrind") {
+        return Outcome::NotRun("valgrind is not installed".into());
+    }
+    let libraries = library.parent().unwrap_or(Path::new("."));
+    Outcome::check(
+        program("valgrind")
+            .args(["--quiet", "--error-exitcode=9", "--leak-check=no"])
+            .arg(binary)
+            .env("LD_LIBRARY_PATH", libraries),
+    )
 }

@@ -48,6 +48,12 @@ impl Program {
         self
     }
 
+    /// Runs it in a folder other than the root.
+    pub fn current_dir(mut self, folder: impl AsRef<std::path::Path>) -> Self {
+        self.0.current_dir(folder);
+        self
+    }
+
     /// Runs it with its output shown; an error if it fails.
     pub fn check(mut self) -> Result<()> {
         let line = self.line();

@@ -1,10 +1,187 @@
 //! The examples, one per language.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
+use anyhow::{Context, Result, bail};
+
+use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
+use crate::{c_suite, julia, paths};
+
+/// The most units in the last place by which a printed value may miss the reference.
+const TOLERANCE: u32 = 2;
 
 /// Compiles, runs and checks each.
-pub fn all(_library: &Path, _python: &Path) -> Vec<(String, Outcome)> {
-    Vec::new()
+pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
+    vec![
+        ("example: C".into(), compiled("gcc", "c99", "c", library)),
+        (
+            "example: C++".into(),
+            compiled("g++", "c++11", "cpp", library),
+        ),
+        ("example: Rust".into(), rust()),
+        (
+            "example: Python".into(),
+            check(
+                program(python)
+                    .arg("examples/quickstart.py")
+                    .env("MISH_LIBRARY", library)
+                    .env("PYTHONPATH", paths::root().join("bindings/python")),
+            ),
+        ),
+        ("example: Julia".into(), julia_example(library)),
+    ]
+}
+
+fn compiled(compiler: &str, standard: &str, extension: &str, library: &Path) -> Outcome {
+    if !is_installed(compiler) {
+        return Outcome::NotRun(format!("{compiler} is not installed"));
+    }
+    let source = PathBuf::from(format!("examples/quickstart.{extension}"));
+    let name = format!("quickstart-{extension}");
+    match c_suite::compile(compiler, standard, &[source], &name, library) {
+        Ok(binary) => check(c_suite::linked(&binary, library)),
+        Err(error) => {
+            println!("{error:#}");
+            Outcome::of(false)
+        }
+    }
+}
+
+fn rust() -> Outcome {
+    check(cargo().args([
+        "run",
+        "--quiet",
+        "--release",
+        "--package",
+        "libmish",
+        "--example",
+        "quickstart",
+    ]))
+}
+
+fn julia_example(library: &Path) -> Outcome {
+    match julia::ensure() {
+        Ok(julia) => check(
+            program(julia)
+                .args(["--startup-file=no", "examples/quickstart.jl"])
+                .env("MISH_LIBRARY", library),
+        ),
+        Err(error) => Outcome::NotRun(format!("no Julia: {error:#}")),
+    }
+}
+
+/// Runs an example and compares what it prints with `tests/reference/example.csv`.
+fn check(example: Program) -> Outcome {
+    let result = example.read().and_then(|text| compare(&text));
+    match result {
+        Ok(devices) => {
+            let mut not_run = Vec::new();
+            println!("    on {}", devices.join(" and "));
+            if !devices.iter().any(|device| device == "cuda") {
+                not_run.push("its part on the GPU: no GPU here".to_owned());
+            }
+            Outcome::Ran {
+                passed: devices.len() as u32,
+                failed: 0,
+                not_run,
+            }
+        }
+        Err(error) => {
+            println!("{error:#}");
+            Outcome::of(false)
+        }
+    }
+}
+
+/// `device operation index value` per line; returns the devices, each of which must have printed
+/// every expected value.
+fn compare(text: &str) -> Result<Vec<String>> {
+    let expected = expected()?;
+    let mut devices: Vec<(String, usize)> = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [device, operation, index, value] = words[..] else {
+            bail!("unexpected line: {line}");
+        };
+        let (index, value): (usize, f32) = (index.parse()?, value.parse()?);
+        if devices.last().is_none_or(|(last, _)| last != device) {
+            devices.push((device.to_owned(), 0));
+        }
+        let (_, printed) = devices.last_mut().context("no device")?;
+        let Some((name, at, reference)) = expected.get(*printed) else {
+            bail!("more lines than expected: {line}");
+        };
+        *printed += 1;
+        if (operation, index) != (name.as_str(), *at) {
+            bail!("expected {name} {at}, got {line}");
+        }
+        let distance = ordered(value).abs_diff(ordered(*reference));
+        if distance > TOLERANCE {
+            bail!("{line}: {distance} units in the last place from {reference}");
+        }
+    }
+    for (device, printed) in &devices {
+        if *printed != expected.len() {
+            bail!("{device}: {printed} values, not {}", expected.len());
+        }
+    }
+    if devices.first().is_none_or(|(device, _)| device != "cpu") {
+        bail!("nothing about the CPU");
+    }
+    Ok(devices.into_iter().map(|(device, _)| device).collect())
+}
+
+fn expected() -> Result<Vec<(String, usize, f32)>> {
+    let path = paths::root().join("tests/reference/example.csv");
+    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let rows = text.lines().skip(1).map(|line| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let [operation, index, value] = cells[..] else {
+            bail!("{}: {line}", path.display());
+        };
+        Ok((operation.to_owned(), index.parse()?, value.parse()?))
+    });
+    rows.collect()
+}
+
+/// Numbers the floats in their order, so that neighbours differ by one.
+fn ordered(value: f32) -> i32 {
+    let bits = value.to_bits() as i32;
+    if bits < 0 { i32::MIN - bits } else { bits }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances_cross_zero() {
+        assert_eq!(ordered(0.0), ordered(-0.0));
+        let tiny = f32::from_bits(1);
+        assert_eq!(ordered(tiny).abs_diff(ordered(-tiny)), 2);
+        assert_eq!(ordered(1.0_f32.next_up()) - ordered(1.0), 1);
+    }
+
+    fn output(device: &str) -> String {
+        let rows = expected().unwrap();
+        rows.iter()
+            .map(|(name, index, value)| format!("{device} {name} {index} {value:e}\n"))
+            .collect()
+    }
+
+    #[test]
+    fn a_complete_output_passes_and_anything_else_fails() {
+        let (cpu, cuda) = (output("cpu"), output("cuda"));
+        assert_eq!(compare(&cpu).unwrap(), ["cpu"]);
+        assert_eq!(compare(&(cpu.clone() + &cuda)).unwrap(), ["cpu", "cuda"]);
+        assert!(compare("").is_err());
+        assert!(compare(&cuda).is_err());
+        assert!(compare(&(cpu.clone() + "cuda forward 0 1\n")).is_err());
+        let last = cpu.trim_end().rfind('\n').unwrap();
+        assert!(compare(&cpu[..last]).is_err());
+        assert!(compare(&cpu.replace("forward 3 -3.0340147e-1", "forward 3 -3.03404e-1")).is_err());
+        assert!(compare(&(cpu + "hello\n")).is_err());
+    }
 }

@@ -5,11 +5,15 @@ mod c_suite;
 mod command;
 mod demo;
 mod examples;
+mod julia;
+mod kernel_math;
+mod libtorch;
 mod outcome;
 mod paths;
 mod python;
 mod test;
 mod toolchain;
+mod wheel;
 
 use std::process::ExitCode;
 
@@ -23,6 +27,8 @@ cargo xtask <task>
              [--no-peers] [--json FILE] [--repeats N]
   test       everything that can be tested on this machine, with a summary
              [--no-torch] leaves out what needs PyTorch, [NAME...] runs only these steps
+  wheel      the Python wheel, in dist/  [--check] also tests it beside the newest and the
+             oldest PyTorch served, each in an environment of its own (11 GB)
   bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
 ";
 
@@ -44,6 +50,7 @@ fn run() -> Result<ExitCode> {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
+        "wheel" => return wheel::run(&rest),
         "bindings" => command::cargo()
             .args(["run", "--quiet", "--package", "xtask-bindings", "--"])
             .args(&rest)

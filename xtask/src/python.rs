@@ -27,6 +27,11 @@ pub const TORCH: Environment = Environment {
 };
 
 impl Environment {
+    /// An environment of this name with what this file lists.
+    pub const fn new(name: &'static str, requirements: &'static str) -> Self {
+        Environment { name, requirements }
+    }
+
     /// The environment's interpreter; creates or renews the environment if its requirements
     /// changed.
     pub fn ensure(&self) -> Result<PathBuf> {

@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 
 use crate::command::{cargo, is_installed, program};
 use crate::outcome::Outcome;
-use crate::python::{CORE, TORCH};
-use crate::{build, c_suite, examples, paths, toolchain};
+use crate::python::CORE;
+use crate::{build, c_suite, examples, kernel_math, libtorch, paths, toolchain, wheel};
 
 /// What steps need and only the first of them prepares.
 struct Context {
@@ -31,12 +31,19 @@ const STEPS: &[(&str, Step)] = &[
     }),
     ("rust", |_| rust()),
     ("c", |context| c_suite::all(&context.library)),
+    ("kernel math", |_| {
+        one("kernel mathematics on the host", kernel_math::run())
+    }),
     ("python", |context| {
         one("pytest: core", python(&context.python, &context.library))
     }),
     ("examples", |context| {
         examples::all(&context.library, &context.python)
     }),
+    ("libtorch", |context| {
+        libtorch::all(&context.library, &context.python)
+    }),
+    ("wheel", |_| one("the wheel, installed", wheel::installed())),
 ];
 
 /// Runs the steps; the exit code says whether all passed.
@@ -55,11 +62,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         bail!("no step {unknown}; the steps are {}", names.join(", "));
     }
     let library = build::library()?;
-    let python = if with_torch {
-        TORCH.ensure()?
-    } else {
-        CORE.ensure()?
-    };
+    let python = CORE.ensure()?;
     let context = Context { library, python };
     let mut results = Vec::new();
     for (name, step) in STEPS {

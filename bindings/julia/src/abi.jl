@@ -11,13 +11,13 @@ const mish_device = Int32
 # An element type: one of the `MISH_DTYPE_*` constants.
 const mish_dtype = Int32
 
+const MISH_ABI_VERSION = UInt32(1)
 const MISH_DEVICE_CPU = mish_device(1)
 const MISH_DEVICE_CUDA = mish_device(2)
 const MISH_DTYPE_F16 = mish_dtype(1)
 const MISH_DTYPE_BF16 = mish_dtype(2)
 const MISH_DTYPE_F32 = mish_dtype(3)
 const MISH_DTYPE_F64 = mish_dtype(4)
-const MISH_ABI_VERSION = UInt32(1)
 const MISH_STATUS_OK = mish_status(0)
 const MISH_STATUS_NULL_POINTER = mish_status(1)
 const MISH_STATUS_UNKNOWN_DEVICE = mish_status(2)
@@ -35,6 +35,7 @@ const MISH_STATUS_UNSUPPORTED_LANES = mish_status(24)
 const MISH_STATUS_UNSUPPORTED_DEVICE = mish_status(25)
 const MISH_STATUS_STRIDE_OVERFLOW = mish_status(26)
 const MISH_STATUS_SELF_OVERLAP = mish_status(27)
+const MISH_STATUS_READ_ONLY = mish_status(28)
 const MISH_STATUS_DEVICE_MISMATCH = mish_status(40)
 const MISH_STATUS_NOT_DEVICE_POINTER = mish_status(41)
 const MISH_STATUS_NOT_HOST_POINTER = mish_status(42)
@@ -48,6 +49,10 @@ const MISH_STATUS_NO_KERNEL_IMAGE = mish_status(64)
 const MISH_STATUS_CAPTURE_UNSUPPORTED = mish_status(65)
 const MISH_STATUS_OUT_OF_MEMORY = mish_status(66)
 const MISH_STATUS_DRIVER_ERROR = mish_status(67)
+const MISH_STATUS_MISSING_LIBRARY = mish_status(80)
+const MISH_STATUS_MISSING_SYMBOL = mish_status(81)
+const MISH_STATUS_NOT_REGISTERED = mish_status(82)
+const MISH_STATUS_FRAMEWORK_ERROR = mish_status(83)
 const MISH_STATUS_INTERNAL = mish_status(90)
 
 # An element type as DLPack describes it (layout of `DLDataType`).
@@ -148,4 +153,16 @@ mish_tensor_double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x, stream)
     (:mish_tensor_double_backward, libmish), mish_status,
     (Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{mish_tensor}, Ptr{Cvoid}),
     grad_grad_x, grad_y, x, grad_grad_y, grad_x, stream,
+)
+
+mish_torch_register(libtorch_cpu, libtorch_cuda, define) = ccall(
+    (:mish_torch_register, libmish), mish_status,
+    (Cstring, Cstring, Int32),
+    libtorch_cpu, libtorch_cuda, define,
+)
+
+mish_torch_replace(on) = ccall(
+    (:mish_torch_replace, libmish), mish_status,
+    (Int32,),
+    on,
 )

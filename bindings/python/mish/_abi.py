@@ -4,13 +4,13 @@ import ctypes
 
 VERSION = "0.1.0"
 
+MISH_ABI_VERSION = 1
 MISH_DEVICE_CPU = 1
 MISH_DEVICE_CUDA = 2
 MISH_DTYPE_F16 = 1
 MISH_DTYPE_BF16 = 2
 MISH_DTYPE_F32 = 3
 MISH_DTYPE_F64 = 4
-MISH_ABI_VERSION = 1
 MISH_STATUS_OK = 0
 MISH_STATUS_NULL_POINTER = 1
 MISH_STATUS_UNKNOWN_DEVICE = 2
@@ -28,6 +28,7 @@ MISH_STATUS_UNSUPPORTED_LANES = 24
 MISH_STATUS_UNSUPPORTED_DEVICE = 25
 MISH_STATUS_STRIDE_OVERFLOW = 26
 MISH_STATUS_SELF_OVERLAP = 27
+MISH_STATUS_READ_ONLY = 28
 MISH_STATUS_DEVICE_MISMATCH = 40
 MISH_STATUS_NOT_DEVICE_POINTER = 41
 MISH_STATUS_NOT_HOST_POINTER = 42
@@ -41,6 +42,10 @@ MISH_STATUS_NO_KERNEL_IMAGE = 64
 MISH_STATUS_CAPTURE_UNSUPPORTED = 65
 MISH_STATUS_OUT_OF_MEMORY = 66
 MISH_STATUS_DRIVER_ERROR = 67
+MISH_STATUS_MISSING_LIBRARY = 80
+MISH_STATUS_MISSING_SYMBOL = 81
+MISH_STATUS_NOT_REGISTERED = 82
+MISH_STATUS_FRAMEWORK_ERROR = 83
 MISH_STATUS_INTERNAL = 90
 
 #: The outcome of a call: `MISH_STATUS_OK` (0) or one of the other `MISH_STATUS_*` constants.
@@ -186,6 +191,20 @@ PROTOTYPES = {
             ctypes.POINTER(mish_tensor),  # grad_grad_y
             ctypes.POINTER(mish_tensor),  # grad_x
             ctypes.c_void_p,  # stream
+        ],
+    ),
+    "mish_torch_register": (
+        mish_status,
+        [
+            ctypes.c_char_p,  # libtorch_cpu
+            ctypes.c_char_p,  # libtorch_cuda
+            ctypes.c_int32,  # define
+        ],
+    ),
+    "mish_torch_replace": (
+        mish_status,
+        [
+            ctypes.c_int32,  # on
         ],
     ),
 }

@@ -1,6 +1,7 @@
 """Streams, and the little of the CUDA driver that arrays from several streams need."""
 
 import ctypes
+import operator
 
 
 _POINTER_ATTRIBUTE_DEVICE_ORDINAL = 9
@@ -47,22 +48,26 @@ def ordinal(pointer):
 
 def stream(given, operands):
     """The handle to run on, after making it wait for the streams that the operands export."""
-    # Arrays without elements have nothing to wait for.
     exporting = [found for found in operands if found.exported_stream is not None]
+    if given is None and not exporting:
+        return None
     exported = {_handle(found.exported_stream): found.pointer for found in exporting}
     if given is not None:
         handle = _handle(given)
     else:
         handle = next(iter(exported), None)
     for other, pointer in exported.items():
+        # Arrays without memory have nothing to wait for.
         if pointer and _normal(other) != _normal(handle):
             _wait(handle, other, pointer)
     return handle
 
 
 def _handle(given):
-    if isinstance(given, int):
-        return given or None
+    if isinstance(given, ctypes.c_void_p):
+        return given.value
+    if hasattr(given, "__index__"):
+        return operator.index(given) or None
     protocol = getattr(given, "__cuda_stream__", None)
     if protocol is not None:
         _, handle = protocol() if callable(protocol) else protocol

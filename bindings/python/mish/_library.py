@@ -61,8 +61,13 @@ def _load(path):
         raise LibraryError(f"{path} does not fit this package: {error}") from error
 
 
+def last_error(status):
+    """The exception for a status that is not ``MISH_STATUS_OK``."""
+    message = library().mish_last_error().decode("utf-8", "replace")
+    return MishError(status, message)
+
+
 def check(status):
-    """Raises :class:`MishError` unless the status is 0."""
+    """Raises :class:`MishError` unless the status is ``MISH_STATUS_OK``."""
     if status != _abi.MISH_STATUS_OK:
-        message = library().mish_last_error().decode("utf-8", "replace")
-        raise MishError(status, message)
+        raise last_error(status)

@@ -5,12 +5,18 @@ import ctypes
 from . import _abi, _cuda
 from ._arrays import Operand, empty_like
 from ._errors import MishError
-from ._library import check, library
+from ._library import last_error, library
 
-# Operands in the order of the C functions, and how many of them are inputs.
-_FORWARD = ("forward", ("x", "out"), 1)
-_BACKWARD = ("backward", ("grad_y", "x", "out"), 2)
-_DOUBLE_BACKWARD = ("double_backward", ("grad_grad_x", "grad_y", "x", "out[0]", "out[1]"), 3)
+# Operands in the order of the C functions, how many of them are inputs, and what the C functions
+# call the outputs.
+_FORWARD = ("forward", ("x", "out"), 1, {"y": "out"})
+_BACKWARD = ("backward", ("grad_y", "x", "out"), 2, {"grad_x": "out"})
+_DOUBLE_BACKWARD = (
+    "double_backward",
+    ("grad_grad_x", "grad_y", "x", "out[0]", "out[1]"),
+    3,
+    {"grad_grad_y": "out[0]", "grad_x": "out[1]"},
+)
 
 
 def forward(x, out=None, stream=None):
@@ -68,7 +74,7 @@ def double_backward(grad_grad_x, grad_y, x, out=None, stream=None):
 
 
 def _call(operation, arrays, stream):
-    name, names, inputs = operation
+    name, names, inputs, outputs = operation
     operands = []
     for position, array in enumerate(arrays):
         if array is None and name == "double_backward" and position >= inputs:
@@ -86,9 +92,19 @@ def _call(operation, arrays, stream):
     if all(operand.is_like(first) for operand in present):
         function = getattr(library(), "mish_" + name)
         pointers = [None if operand is None else operand.pointer for operand in operands]
-        check(function(first.device, first.dtype, *pointers, first.size, handle))
+        status = function(first.device, first.dtype, *pointers, first.size, handle)
     else:
         function = getattr(library(), "mish_tensor_" + name)
         tensors = [None if operand is None else operand.tensor() for operand in operands]
         pointers = [None if tensor is None else ctypes.byref(tensor) for tensor in tensors]
-        check(function(*pointers, handle))
+        status = function(*pointers, handle)
+    if status != _abi.MISH_STATUS_OK:
+        raise _renamed(last_error(status), outputs)
+
+
+def _renamed(error, outputs):
+    """The error with the output called what it is called here."""
+    argument, colon, rest = error.message.partition(":")
+    if argument in outputs:
+        return MishError(error.status, outputs[argument] + colon + rest)
+    return error

@@ -1,87 +1,84 @@
-//! Mish and its first two derivatives for one element.
+//! Mish and its first two derivatives.
 //!
-//! Branch-free and generic, so that the loops around them vectorise.
+//! With e = eˣ, z = 1 + e, δ = z² + 1 and w = 1/δ (`docs/derivation.md`):
+//!
+//! ```text
+//! mish   = x·e·(z + 1)·w
+//! mish′  = e·w·(z + 1 + 4x·z·w)
+//! mish″  = 4e·w²·(2 + x + 2e·(1 − mish))       1 − mish = 1 − x + 2x·w
+//! ```
+//!
+//! One exponential and one division serve all three. An element is computed in a type with bits
+//! to spare, so that only the final rounding shows: [`Plain`] evaluates the formulas as they
+//! stand, in `f32` for float16 and in `f64` for bfloat16 and float32; [`Paired`] carries the lost
+//! bits of `f64` along. Everything is branch-free, so that the loops vectorise, and cut into
+//! steps that run one after the other over a block, so that the dependency chain of an element
+//! within a step is short enough for a CPU to overlap many elements.
 
-/// The types arithmetic is done in.
-pub trait Real: Copy {
-    /// `mish(x)`.
-    fn mish(self) -> Self;
-    /// `mish′(x)`, `mish″(x)`.
-    fn derivatives(self) -> (Self, Self);
-    /// Product.
-    fn times(self, other: Self) -> Self;
+mod columns;
+mod constants;
+mod paired;
+mod plain;
+mod real;
+
+pub use columns::BLOCK;
+pub use paired::Paired;
+pub use plain::Plain;
+pub use real::Real;
+
+/// A way to evaluate the formulas for a block. `HW` says that the code is compiled for a machine
+/// with a fused multiply-add.
+pub trait Method {
+    /// The type of the arithmetic.
+    type Number: Copy + Default;
+    /// What the last step starts from, for a block.
+    type Prepared: Default;
+
+    /// All steps but the last for the first `lanes` elements of a block.
+    fn prepare_forward<const HW: bool>(
+        to: &mut Self::Prepared,
+        x: &[Self::Number; BLOCK],
+        lanes: usize,
+    );
+    /// See [`Method::prepare_forward`].
+    fn prepare_backward<const HW: bool>(
+        to: &mut Self::Prepared,
+        x: &[Self::Number; BLOCK],
+        lanes: usize,
+    );
+    /// See [`Method::prepare_forward`].
+    fn prepare_double_backward<const HW: bool>(
+        to: &mut Self::Prepared,
+        x: &[Self::Number; BLOCK],
+        lanes: usize,
+    );
+
+    /// `mish(x)` for element `i`, whose x is passed again.
+    fn forward<const HW: bool>(at: &Self::Prepared, i: usize, x: Self::Number) -> Self::Number;
+    /// `grad_y · mish′(x)`.
+    fn backward<const HW: bool>(
+        at: &Self::Prepared,
+        i: usize,
+        grad_y: Self::Number,
+        x: Self::Number,
+    ) -> Self::Number;
+    /// `(grad_grad_x · mish′(x), grad_grad_x · grad_y · mish″(x))`.
+    fn double_backward<const HW: bool>(
+        at: &Self::Prepared,
+        i: usize,
+        grad_grad_x: Self::Number,
+        grad_y: Self::Number,
+        x: Self::Number,
+    ) -> (Self::Number, Self::Number);
 }
 
-macro_rules! real {
-    ($type:ty) => {
-        impl Real for $type {
-            #[inline(always)]
-            fn mish(self) -> Self {
-                let u = (-self.abs()).exp();
-                if self < 0.0 {
-                    let d = u * (u + 2.0) + 2.0;
-                    self * (u * (u + 2.0)) / d
-                } else {
-                    self * (1.0 + 2.0 * u) / (1.0 + 2.0 * u + 2.0 * u * u)
-                }
-            }
-            #[inline(always)]
-            fn derivatives(self) -> (Self, Self) {
-                let x = self;
-                let u = (-x.abs()).exp();
-                if x < 0.0 {
-                    let d = u * (u + 2.0) + 2.0;
-                    let first = u
-                        * (u * u * u + 4.0 * u * u + (4.0 * x + 6.0) * u + 4.0 * (x + 1.0))
-                        / (d * d);
-                    let second = 4.0
-                        * u
-                        * (2.0 * (u + 1.0) * d
-                            + x * (2.0 + 2.0 * u - 3.0 * u * u - 2.0 * u * u * u))
-                        / (d * d * d);
-                    (first, second)
-                } else {
-                    let d = 1.0 + 2.0 * u + 2.0 * u * u;
-                    let first =
-                        (1.0 + 4.0 * u + (4.0 * x + 6.0) * u * u + 4.0 * (x + 1.0) * u * u * u)
-                            / (d * d);
-                    let second = 4.0
-                        * u
-                        * u
-                        * (2.0 * (1.0 + u) * d
-                            + x * (2.0 * u * u * u + 2.0 * u * u - 3.0 * u - 2.0))
-                        / (d * d * d);
-                    (first, second)
-                }
-            }
-            #[inline(always)]
-            fn times(self, other: Self) -> Self {
-                self * other
-            }
-        }
-    };
-}
-real!(f32);
-real!(f64);
+/// The values of x that an operation tells apart.
+#[derive(Clone, Copy)]
+pub struct Range<F>(F, F);
 
-/// `mish(x)`.
-#[inline(always)]
-pub fn forward<F: Real>(x: F) -> F {
-    x.mish()
-}
-
-/// `grad_y · mish′(x)`.
-#[inline(always)]
-pub fn backward<F: Real>(grad_y: F, x: F) -> F {
-    grad_y.times(x.derivatives().0)
-}
-
-/// `(grad_grad_x · mish′(x), grad_grad_x · grad_y · mish″(x))`.
-#[inline(always)]
-pub fn double_backward<F: Real>(grad_grad_x: F, grad_y: F, x: F) -> (F, F) {
-    let (first, second) = x.derivatives();
-    (
-        grad_grad_x.times(first),
-        grad_grad_x.times(grad_y).times(second),
-    )
+impl<F: Real> Range<F> {
+    #[inline(always)]
+    fn clamp(self, x: F) -> F {
+        x.at_least(self.0).at_most(self.1)
+    }
 }

@@ -243,3 +243,102 @@ fn read_statuses(abi: &mut Abi, path: &Path) -> Result<()> {
     }
     bail!("no statuses! {{ ... }}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_text(text: &str) -> Result<Abi> {
+        let mut abi = Abi::default();
+        read_items(&mut abi, syn::parse_file(text)?.items)?;
+        abi.check()?;
+        Ok(abi)
+    }
+
+    const TYPES: &str = "
+        /// A number.
+        pub type mish_number = i32;
+        /// A pair.
+        #[repr(C)]
+        pub struct mish_pair {
+            /// First.
+            pub a: u8,
+            /// Second.
+            pub b: *mut i64,
+            /// Third.
+            pub c: u16,
+        }";
+
+    #[test]
+    fn reads_what_may_be_exported() {
+        let text = format!(
+            "{TYPES}
+            /// Adds.
+            ///
+            /// `a`: where. `b`, `c`: what.
+            #[unsafe(no_mangle)]
+            pub unsafe extern \"C\" fn mish_add(
+                a: mish_number, b: *const mish_pair, c: *mut c_void,
+            ) -> *const c_char {{ body() }}
+            fn helper() {{}}"
+        );
+        let abi = read_text(&text).unwrap();
+        let [function] = &abi.functions[..] else {
+            panic!("one function is exported");
+        };
+        let types: Vec<String> = function.parameters.iter().map(|(_, ty)| ty.c()).collect();
+        assert_eq!(types, ["mish_number", "const mish_pair *", "void *"]);
+        assert_eq!(function.returns.as_ref().unwrap().c(), "const char *");
+        let layout = abi.layout(&abi.structs[0]).unwrap();
+        assert_eq!(layout, (vec![0, 8, 16], 24, 8));
+    }
+
+    #[test]
+    fn refuses_what_may_not() {
+        let head = "#[unsafe(no_mangle)] pub extern";
+        for (what, text) in [
+            ("no documentation", format!("{head} \"C\" fn mish_a() {{}}")),
+            (
+                "not `extern",
+                format!("/// A.\n{head} \"system\" fn mish_a() {{}}"),
+            ),
+            ("prefix", format!("/// A.\n{head} \"C\" fn other() {{}}")),
+            (
+                "may not cross",
+                format!("/// `x`\n{head} \"C\" fn mish_a(x: bool) {{}}"),
+            ),
+            (
+                "neither",
+                format!("/// `x`\n{head} \"C\" fn mish_a(x: &u8) {{}}"),
+            ),
+            (
+                "unknown type",
+                format!("/// `x`\n{head} \"C\" fn mish_a(x: mish_b) {{}}"),
+            ),
+            (
+                "is not documented",
+                format!("/// A.\n{head} \"C\" fn mish_a(x: i32) {{}}"),
+            ),
+            (
+                "repr(C)",
+                "/// A.\npub struct mish_a { pub b: u8 }".to_owned(),
+            ),
+            (
+                "no documentation",
+                "/// A.\n#[repr(C)] pub struct mish_a { pub b: u8 }".to_owned(),
+            ),
+        ] {
+            let error = read_text(&text).expect_err(&text);
+            assert!(format!("{error:#}").contains(what), "{error:#}, not {what}");
+        }
+    }
+
+    #[test]
+    fn reads_the_statuses() {
+        let text =
+            "/// Good.\nOk = 0, \"MISH_STATUS_OK\";\n/// Bad.\nBad = 7, \"MISH_STATUS_BAD\";";
+        let Statuses(found) = syn::parse_str(text).unwrap();
+        let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.value)).collect();
+        assert_eq!(found, [("MISH_STATUS_OK", 0), ("MISH_STATUS_BAD", 7)]);
+    }
+}

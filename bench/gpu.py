@@ -1,0 +1,234 @@
+"""Checks, sweeps and times libmish on a GPU in one run.
+
+    python bench/gpu.py --out FOLDER [--quick]
+
+Needs PyTorch with CUDA and MISH_LIBRARY (or the repository's release build). Writes
+`accuracy.json`, `speed.json` and prints both. The reference is PyTorch in float64 with formulas
+that do not cancel away from the derivatives' zeros; an error is in units of the last place of the
+exact result, within 0.35 of a zero of the derivative never less than those of 1/16.
+"""
+
+import argparse
+import ctypes
+import json
+import math
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+
+import torch
+import torch.nn.functional as F
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bindings" / "python"))
+from mish._library import check, library  # noqa: E402
+
+CUDA = 2
+DTYPES = {"f16": (1, torch.float16), "bf16": (2, torch.bfloat16), "f32": (3, torch.float32), "f64": (4, torch.float64)}
+
+
+def stream():
+    return ctypes.c_void_p(torch.cuda.current_stream().cuda_stream)
+
+
+def call(name, dtype, *tensors):
+    n = tensors[0].numel()
+    pointers = [None if t is None else ctypes.c_void_p(t.data_ptr()) for t in tensors]
+    check(getattr(library(), "mish_" + name)(CUDA, DTYPES[dtype][0], *pointers, n, stream()))
+
+
+def reference(x):
+    """mish, mish' and mish'' of a float64 tensor."""
+    negative = x < 0
+    e = torch.exp(-x.abs())
+    # Where x >= 0, e is exp(-x).
+    d = torch.where(negative, e * (e + 2) + 2, 1 + 2 * e + 2 * e * e)
+    f = torch.where(negative, x * e * (e + 2), x * (1 + 2 * e)) / d
+    f1 = torch.where(
+        negative,
+        e * (e**3 + 4 * e**2 + (4 * x + 6) * e + 4 * (x + 1)),
+        1 + 4 * e + (4 * x + 6) * e**2 + 4 * (x + 1) * e**3,
+    ) / d**2
+    f2 = torch.where(
+        negative,
+        4 * e * (2 * (e + 1) * d + x * (2 + 2 * e - 3 * e**2 - 2 * e**3)),
+        4 * e * e * (2 * (1 + e) * d + x * (2 * e**3 + 2 * e**2 - 3 * e - 2)),
+    ) / d**3
+    return f, f1, f2
+
+
+SHAPE = {"f16": (11, -14), "bf16": (8, -126), "f32": (24, -126)}
+
+
+def ulps(got, exact, dtype, floor=None):
+    bits, smallest = SHAPE[dtype]
+    _, exponent = torch.frexp(exact)
+    exponent = (exponent - 1).clamp(min=smallest)
+    if floor is not None:
+        exponent = torch.where(floor, exponent.clamp(min=-4), exponent)
+    return (got.double() - exact).abs() / torch.ldexp(torch.ones_like(exact), exponent - bits + 1)
+
+
+def accuracy(quick):
+    rows = []
+    peers = {
+        "libmish": {
+            "forward": lambda d, x: out1("forward", d, x),
+            "backward": lambda d, x: out1("backward", d, torch.ones_like(x), x),
+            "double_backward": lambda d, x: second(d, x),
+        },
+        "torch": {
+            "forward": lambda d, x: F.mish(x),
+            "backward": lambda d, x: torch.ops.aten.mish_backward(torch.ones_like(x), x),
+        },
+    }
+
+    def out1(name, d, *tensors):
+        y = torch.empty_like(tensors[0])
+        call(name, d, *tensors, y)
+        return y
+
+    def second(d, x):
+        one = torch.ones_like(x)
+        y = torch.empty_like(x)
+        call("double_backward", d, one, one, x, None, y)
+        return y
+
+    for dtype in ("f16", "bf16", "f32"):
+        kind = DTYPES[dtype][1]
+        worst = {}
+        total = 2**32 if dtype == "f32" else 2**16
+        chunk = min(total, 2**26)
+        step = 64 if quick and dtype == "f32" else 1
+        for start in range(0, total // step, chunk):
+            if dtype == "f32":
+                bits = (torch.arange(start, start + chunk, device="cuda") * step).to(torch.int64)
+                bits = torch.where(bits >= 2**31, bits - 2**32, bits).to(torch.int32)
+            else:
+                bits = torch.arange(-(2**15), 2**15, device="cuda").to(torch.int16)
+            x = bits.view(kind)
+            finite = torch.isfinite(x)
+            exact_x = torch.where(finite, x.double(), 0.0)
+            exact = dict(zip(("forward", "backward", "double_backward"), reference(exact_x)))
+            near = {
+                "forward": None,
+                "backward": (exact_x + 1.19243).abs() < 0.35,
+                "double_backward": ((exact_x + 2.25638).abs() < 0.35) | ((exact_x - 1.49057).abs() < 0.35),
+            }
+            for impl, ops in peers.items():
+                for op, function in ops.items():
+                    got = function(dtype, x)
+                    error = ulps(got, exact[op], dtype, near[op])
+                    error = torch.where(finite, error, 0.0)
+                    bad = finite & ~torch.isfinite(got)
+                    # What must overflow may.
+                    bad &= exact[op].abs() < torch.finfo(kind).max
+                    error = torch.where(bad, math.inf, error).nan_to_num(nan=math.inf)
+                    at = error.argmax()
+                    rounded = exact[op].to(kind) == got
+                    row = worst.setdefault((impl, op), [0.0, None, 0, 0, 0])
+                    if error[at] > row[0]:
+                        row[0], row[1] = error[at].item(), x[at].item()
+                    row[2] += int((rounded & finite).sum())
+                    row[3] += int(finite.sum())
+                    row[4] += int(bad.sum())
+        for (impl, op), (error, at, rounded, count, bad) in worst.items():
+            rows.append(dict(impl=impl, dtype=dtype, op=op, max_ulp=error, at=at,
+                             correctly_rounded=rounded / count, inputs=count, non_finite=bad))
+            print("{impl:8} {dtype:5} {op:16} max {max_ulp:.5g} ULP at {at!r}, correctly rounded {correctly_rounded:.6f} of {inputs}, wrongly non-finite {non_finite}".format(**rows[-1]), flush=True)
+    return rows
+
+
+def special():
+    for dtype, (_, kind) in DTYPES.items():
+        x = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan], device="cuda", dtype=kind)
+        one = torch.ones_like(x)
+        y, g, a, b = (torch.empty_like(x) for _ in range(4))
+        call("forward", dtype, x, y)
+        call("backward", dtype, one, x, g)
+        call("double_backward", dtype, one, one, x, a, b)
+        print(dtype, "special", y.tolist(), g.tolist(), a.tolist(), b.tolist(), flush=True)
+
+
+def time_us(function, repeats):
+    """Median and range of single calls in microseconds, each replayed from a graph."""
+    function()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    inner = 20 if repeats > 20 else 4
+    with torch.cuda.graph(graph):
+        for _ in range(inner):
+            function()
+    graph.replay()
+    times = []
+    for _ in range(repeats):
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        graph.replay()
+        end.record()
+        end.synchronize()
+        times.append(begin.elapsed_time(end) * 1000 / inner)
+    return statistics.median(times), min(times), max(times)
+
+
+def speed(sizes):
+    rows = []
+    for dtype, (_, kind) in DTYPES.items():
+        size = torch.finfo(kind).bits // 8
+        for n in sizes:
+            if n * size > 2**30 * 1.01:
+                continue
+            x = torch.randn(n, device="cuda", dtype=torch.float32).to(kind)
+            g = torch.randn(n, device="cuda", dtype=torch.float32).to(kind)
+            h = torch.randn(n, device="cuda", dtype=torch.float32).to(kind)
+            y, z = torch.empty_like(x), torch.empty_like(x)
+            relu_backward = torch.ops.aten.threshold_backward.grad_input
+            mish_out = torch.ops.aten.mish.out
+            cases = [
+                ("copy", "forward", 2, lambda: y.copy_(x)),
+                ("relu", "forward", 2, lambda: torch.clamp_min(x, 0, out=y)),
+                ("F.mish", "forward", 2, lambda: mish_out(x, out=y)),
+                ("libmish", "forward", 2, lambda: call("forward", dtype, x, y)),
+                ("relu", "backward", 3, lambda: relu_backward(g, x, 0, grad_input=y)),
+                ("F.mish", "backward", 3, lambda: torch.ops.aten.mish_backward(g, x)),
+                ("libmish", "backward", 3, lambda: call("backward", dtype, g, x, y)),
+                ("libmish", "double_backward", 5, lambda: call("double_backward", dtype, h, g, x, y, z)),
+            ]
+            line = f"{dtype} n={n}:"
+            for impl, op, tensors, function in cases:
+                median, low, high = time_us(function, 9 if n > 2**26 else 25)
+                moved = tensors * n * size
+                rate = moved / median / 1e6
+                rows.append(dict(impl=impl, device="cuda", dtype=dtype, op=op, n=n, bytes=moved,
+                                 us_median=median, us_min=low, us_max=high, tb_per_s=rate))
+                line += f"  {impl} {op[:3]} {median:.2f} us {rate:.3f}"
+            print(line, flush=True)
+            del x, g, h, y, z
+            torch.cuda.empty_cache()
+    return rows
+
+
+def header():
+    smi = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
+    return dict(gpu=torch.cuda.get_device_name(), smi=smi, torch=torch.__version__, cuda=torch.version.cuda,
+                python=platform.python_version(), commit=os.environ.get("MISH_COMMIT", "unknown"))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=pathlib.Path, required=True)
+    parser.add_argument("--quick", action="store_true")
+    arguments = parser.parse_args()
+    print(json.dumps(header()), flush=True)
+    special()
+    rows = speed([2**12, 2**16, 2**20, 10485760, 2**24, 2**27, 2**28])
+    (arguments.out / "speed.json").write_text(json.dumps(dict(header=header(), rows=rows), indent=1))
+    rows = accuracy(arguments.quick)
+    (arguments.out / "accuracy.json").write_text(json.dumps(dict(header=header(), rows=rows), indent=1))
+
+
+if __name__ == "__main__":
+    main()

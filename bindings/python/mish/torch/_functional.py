@@ -1,0 +1,76 @@
+"""``mish(x)`` by the shortest way that is right."""
+
+import torch
+from torch import Tensor, _C
+from torch.autograd import forward_ad
+
+from . import _autograd
+from . import _register as ops
+
+# Nothing but a constant unless torch.compile traces it. Other tracers pass tensors of their own type.
+_is_compiling = torch.compiler.is_dynamo_compiling
+_is_grad_enabled = torch.is_grad_enabled
+_in_transform = _C._are_functorch_transforms_active
+_is_tracing = _C._is_tracing
+_eager_forward = _autograd.EagerForward.apply
+# The function below OpOverload.__call__, which is a fifth of the whole call.
+_plain_forward = getattr(ops.plain_forward, "_op", ops.plain_forward)
+_SERVED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+def mish(input, inplace=False):
+    """Mish, element by element: ``x * tanh(softplus(x))``.
+
+    Args:
+        input: a float16, bfloat16, float32 or float64 tensor on the CPU or a CUDA device, of any
+            shape and strides.
+        inplace: overwrite ``input`` and return it. Without gradients nothing is allocated; with
+            gradients the old values are kept in a copy, as ``torch.nn.Mish`` does.
+
+    Returns:
+        A tensor of the input's shape, dtype, device and memory format.
+
+    Gradients of every order and forward-mode derivatives are supported; for first order only
+    ``input`` is kept, and each of the first two orders is one kernel.
+    """
+    # is_compiling comes first: torch.compile traces no further.
+    if _is_compiling() or inplace or type(input) is not Tensor or _in_transform() or _is_tracing():
+        return _general(input, inplace)
+    try:
+        if input.requires_grad and _is_grad_enabled():
+            return _eager_forward(input)
+        if forward_ad._current_level < 0:
+            return _plain_forward(input)
+    except RuntimeError:
+        _check_dtype(input)
+        raise
+    return ops.forward(input)
+
+
+def _general(input, inplace):
+    """Leaves it to the dispatcher, which knows transforms, tracing and subclasses."""
+    if _is_compiling():
+        return _dispatch(input, inplace)
+    if not isinstance(input, Tensor):
+        raise TypeError(f"mish(): argument 'input' must be Tensor, not {type(input).__name__}")
+    _autograd.prepare()
+    try:
+        return _dispatch(input, inplace)
+    except NotImplementedError:
+        raise
+    except RuntimeError:
+        _check_dtype(input)
+        raise
+
+
+def _dispatch(input, inplace):
+    if inplace:
+        ops.forward_(input)
+        return input
+    return ops.forward(input)
+
+
+def _check_dtype(input):
+    if input.dtype not in _SERVED:
+        message = f"\"mish\" not implemented for '{input.dtype}'"
+        raise NotImplementedError(message) from None

@@ -1,0 +1,72 @@
+"""Declares the operators and has ``libmish.so`` register their kernels.
+
+libtorch exports a C interface that stays from release to release; the library finds it at run
+time, so nothing here is compiled against a version of PyTorch.
+"""
+
+import os
+
+import torch
+
+from .. import _abi, _library
+from .._errors import MishError
+
+# The operators with an underscore in front are the same kernels without an autograd rule.
+SCHEMAS = {
+    "forward": "(Tensor x) -> Tensor",
+    "forward_": "(Tensor(a!) x) -> ()",
+    "forward.out": "(Tensor x, *, Tensor(a!) out) -> ()",
+    "backward": "(Tensor grad_y, Tensor x) -> Tensor",
+    "double_backward": (
+        "(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)"
+    ),
+}
+PLAIN = ("forward", "forward_", "backward", "double_backward")
+
+
+def _register():
+    folder = os.path.join(os.path.dirname(torch.__file__), "lib")
+    cpu = os.path.join(folder, "libtorch_cpu.so")
+    cuda = os.path.join(folder, "libtorch_cuda.so")
+    if not os.path.isfile(cuda) or torch.version.cuda is None:
+        cuda = None
+    library = _library.library()
+    definitions = torch.library.Library("mish", "FRAGMENT")
+    tags = (torch.Tag.pt2_compliant_tag, torch.Tag.pointwise)
+    for name, schema in SCHEMAS.items():
+        definitions.define(name + schema, tags=tags)
+    for name in PLAIN:
+        definitions.define(f"_{name}{SCHEMAS[name]}", tags=tags)
+    status = library.mish_torch_register(
+        os.fsencode(cpu), None if cuda is None else os.fsencode(cuda), 0
+    )
+    if status != _abi.MISH_STATUS_OK:
+        definitions._destroy()
+        message = library.mish_last_error().decode("utf-8", "replace")
+        raise ImportError(f"mish.torch cannot use PyTorch {torch.__version__}: {message}")
+    for name in PLAIN:
+        definitions.impl(f"_{name}", torch.library.fallthrough_kernel, "Autograd")
+    return definitions
+
+
+# Held for good: what a Library registers lasts as long as it does.
+definitions = _register()
+
+_ops = torch.ops.mish
+forward = _ops.forward.default
+forward_ = _ops.forward_.default
+forward_out = _ops.forward.out
+backward = _ops.backward.default
+double_backward = _ops.double_backward.default
+plain_forward = _ops._forward.default
+plain_forward_ = _ops._forward_.default
+plain_backward = _ops._backward.default
+plain_double_backward = _ops._double_backward.default
+
+
+def replace_native(on):
+    """Puts the library's kernels in the place of PyTorch's own, or takes them out again."""
+    library = _library.library()
+    status = library.mish_torch_replace(int(on))
+    if status != _abi.MISH_STATUS_OK:
+        raise MishError(status, library.mish_last_error().decode("utf-8", "replace"))

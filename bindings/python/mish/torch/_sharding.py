@@ -1,0 +1,39 @@
+"""DTensor: the operators are pointwise, so every operand is sharded alike.
+
+Operators without a result, as the in-place ones are, have no rule in PyTorch before 2.15:
+`_autograd` composes them for a DTensor.
+"""
+
+from torch.distributed.tensor import DTensor, Replicate, Shard
+from torch.distributed.tensor.experimental import register_sharding
+
+from . import _register as ops
+
+_done = False
+
+
+def register():
+    """Registers the rules, once."""
+    global _done
+    if _done:
+        return
+    _done = True
+    for op, inputs, outputs in (
+        (ops.forward, 1, 1),
+        (ops.backward, 2, 1),
+        (ops.double_backward, 3, 2),
+    ):
+        register_sharding(op)(_pointwise(inputs, outputs))
+
+
+def is_sharded(tensor):
+    """Whether it is a DTensor."""
+    return isinstance(tensor, DTensor)
+
+
+def _pointwise(inputs, outputs):
+    def rule(*operands, **_kwargs):
+        placements = [Replicate(), *(Shard(dim) for dim in range(operands[-1].ndim))]
+        return [([place] * outputs, [place] * inputs) for place in placements]
+
+    return rule

@@ -1,0 +1,3 @@
+//! Calling conventions of other frameworks, met without their headers.
+
+pub(crate) mod torch;

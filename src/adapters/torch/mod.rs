@@ -1,0 +1,171 @@
+//! PyTorch operators, registered through libtorch's C shim.
+//!
+//! libtorch exports a C interface meant to stay as it is from release to release. Found at run
+//! time, it lets this library register operators with PyTorch's dispatcher, and replace the
+//! kernels of PyTorch's own, without PyTorch at build time. Autograd, `torch.compile` and the
+//! rest of what belongs to an operator are rules written in Python, in `mish.torch`.
+
+mod kernel;
+mod shim;
+
+use std::ffi::{CStr, OsStr, c_char};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::ffi::{guard, mish_last_error};
+use crate::status::{Result, fail};
+use shim::{Kernel, LibraryHandle, Shim};
+
+/// The one PyTorch of this process.
+static SHIM: OnceLock<Shim> = OnceLock::new();
+/// Serialises registration.
+static LOCK: Mutex<()> = Mutex::new(());
+/// The libraries that hold the replacements of PyTorch's own kernels.
+static REPLACED: Mutex<Vec<Registration>> = Mutex::new(Vec::new());
+
+const SCHEMAS: [&CStr; 9] = [
+    c"forward(Tensor x) -> Tensor",
+    c"forward_(Tensor(a!) x) -> ()",
+    c"forward.out(Tensor x, *, Tensor(a!) out) -> ()",
+    c"backward(Tensor grad_y, Tensor x) -> Tensor",
+    c"double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
+    c"_forward(Tensor x) -> Tensor",
+    c"_forward_(Tensor(a!) x) -> ()",
+    c"_backward(Tensor grad_y, Tensor x) -> Tensor",
+    c"_double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
+];
+
+/// Kernels of the operators in the namespace `mish`. Those with an underscore in front are the
+/// same without an autograd rule: what the rules themselves call.
+const KERNELS: [(&CStr, Kernel); 9] = [
+    (c"forward", forward),
+    (c"forward_", forward_in_place),
+    (c"forward.out", forward_out),
+    (c"backward", backward),
+    (c"double_backward", double_backward),
+    (c"_forward", forward),
+    (c"_forward_", forward_in_place),
+    (c"_backward", backward),
+    (c"_double_backward", double_backward),
+];
+
+/// Kernels of PyTorch's own operators.
+const REPLACEMENTS: [(&CStr, Kernel); 3] = [
+    (c"mish", forward),
+    (c"mish_", forward_in_place_returning),
+    (c"mish_backward", backward),
+];
+
+/// A live `torch::Library`.
+struct Registration(LibraryHandle);
+
+// SAFETY: libtorch locks its registry.
+unsafe impl Send for Registration {}
+
+/// Registers the operators, and with `define` also declares them. Does nothing the second time.
+///
+/// # Safety
+/// The paths must be those of a PyTorch that stays loaded for good.
+pub(crate) unsafe fn register(cpu: &OsStr, cuda: Option<&OsStr>, define: bool) -> Result<()> {
+    let _lock = LOCK.lock().unwrap_or_else(PoisonError::into_inner);
+    if SHIM.get().is_some() {
+        return Ok(());
+    }
+    // SAFETY: the caller's promise.
+    let shim = unsafe { Shim::load(cpu, cuda) }?;
+    // From here on kernels may run.
+    let shim = SHIM.get_or_init(|| shim);
+    if define {
+        let library = shim.fragment(c"mish")?;
+        for schema in SCHEMAS {
+            // SAFETY: just made, and never deleted.
+            unsafe { shim.define(library, schema) }?;
+        }
+    }
+    for key in keys(shim) {
+        // Never deleted: the operators last as long as the process.
+        implement(shim, c"mish", key, &KERNELS)?;
+    }
+    Ok(())
+}
+
+/// Puts the library's kernels in the place of PyTorch's own, or takes them out again.
+pub(crate) fn replace(on: bool) -> Result<()> {
+    let mut replaced = REPLACED.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(shim) = SHIM.get() else {
+        fail!(
+            NotRegistered,
+            "mish_torch_replace: mish_torch_register must be called before"
+        );
+    };
+    if on && replaced.is_empty() {
+        for key in keys(shim) {
+            replaced.push(implement(shim, c"aten", key, &REPLACEMENTS)?);
+        }
+    } else if !on {
+        while let Some(Registration(library)) = replaced.pop() {
+            // SAFETY: made above, and removed from the list.
+            unsafe { shim.delete_library(library) }?;
+        }
+    }
+    Ok(())
+}
+
+fn keys(shim: &Shim) -> &'static [&'static CStr] {
+    if shim.has_cuda() {
+        &[c"CPU", c"CUDA"]
+    } else {
+        &[c"CPU"]
+    }
+}
+
+fn implement(
+    shim: &Shim,
+    namespace: &CStr,
+    key: &CStr,
+    kernels: &[(&CStr, Kernel)],
+) -> Result<Registration> {
+    let library = shim.kernels(namespace, key)?;
+    for &(name, kernel) in kernels {
+        // SAFETY: a live library; the tables pair names and kernels by schema.
+        unsafe { shim.implement(library, name, kernel) }?;
+    }
+    Ok(Registration(library))
+}
+
+macro_rules! kernels {
+    ($($name:ident)*) => {$(
+        unsafe extern "C-unwind" fn $name(stack: *mut u64, inputs: u64, outputs: u64) {
+            // SAFETY: the dispatcher passes a stack of this many values.
+            let error = unsafe { attempt(kernel::$name, stack, inputs.max(outputs) as usize) };
+            if let (Some(shim), false) = (SHIM.get(), error.is_null()) {
+                // SAFETY: a C string of this thread; nothing here needs to be dropped.
+                unsafe { shim.throw(error) }
+            }
+        }
+    )*};
+}
+kernels! { forward forward_in_place forward_in_place_returning forward_out backward double_backward }
+
+/// Runs a kernel's body; returns NULL, or if it failed this thread's last error.
+///
+/// Not inlined: where Rust catches or cleans up, the unwinder consults this library's own runtime,
+/// which in a library linked statically to one does not understand the context of libtorch's. So
+/// no such place may lie between the exception's origin and libtorch.
+///
+/// # Safety
+/// The stack must hold the arguments of the kernel's schema and have room for its results.
+#[inline(never)]
+unsafe fn attempt(
+    body: unsafe fn(&Shim, &mut [u64]) -> Result<()>,
+    stack: *mut u64,
+    length: usize,
+) -> *const c_char {
+    let Some(shim) = SHIM.get() else {
+        return std::ptr::null();
+    };
+    // SAFETY: the caller's promise.
+    match guard(|| unsafe { body(shim, std::slice::from_raw_parts_mut(stack, length)) }) {
+        0 => std::ptr::null(),
+        _ => mish_last_error(),
+    }
+}

@@ -1,0 +1,160 @@
+//! The two types arithmetic is done in, and the constants that depend on them.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use super::constants;
+
+/// `f32` or `f64`.
+pub trait Real:
+    Copy
+    + PartialOrd
+    + Default
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Div<Output = Self>
+    + Neg<Output = Self>
+{
+    /// 0.
+    const ZERO: Self;
+    /// 1.
+    const ONE: Self;
+    /// 2.
+    const TWO: Self;
+    /// 4.
+    const FOUR: Self;
+    /// log₂ e.
+    const LOG2_E: Self;
+    /// 1.5·2^(significand bits − 1): adding it rounds to an integer in the low bits.
+    const MAGIC: Self;
+    /// Below this x, mish and any gradient times mish′ round to zero in the element type.
+    const FIRST_MIN: Self;
+    /// Above this x, mish is x and mish′ is 1.
+    const FIRST_MAX: Self;
+    /// Outside of these x, any gradients times mish″ round to zero in the element type.
+    const SECOND_MIN: Self;
+    /// See [`Real::SECOND_MIN`].
+    const SECOND_MAX: Self;
+
+    /// `self·b + c`, rounded once.
+    fn fused(self, b: Self, c: Self) -> Self;
+    /// `self·b + c` for a machine that cannot do it in one instruction: not always rounded once,
+    /// but well within what [`super::Plain`] has to spare.
+    fn unfused(self, b: Self, c: Self) -> Self;
+    /// x − k·ln 2.
+    fn reduce<const HW: bool>(x: Self, k: Self) -> Self;
+    /// eʳ for |r| ≤ ln 2/2, as exactly as [`super::Plain`] needs it.
+    fn exp_reduced<const HW: bool>(r: Self) -> Self;
+    /// 2ᵏ for an integer k given as k + [`Real::MAGIC`], where that is a normal number.
+    fn exp2_biased(k: Self) -> Self;
+
+    /// The larger of two, NaN if `self` is.
+    #[inline(always)]
+    fn at_least(self, bound: Self) -> Self {
+        if self < bound { bound } else { self }
+    }
+
+    /// The smaller of two, NaN if `self` is.
+    #[inline(always)]
+    fn at_most(self, bound: Self) -> Self {
+        if self > bound { bound } else { self }
+    }
+}
+
+/// `a·b + c`: [`Real::fused`] where the machine has it, else [`Real::unfused`].
+#[inline(always)]
+pub fn multiply_add<const HW: bool, F: Real>(a: F, b: F, c: F) -> F {
+    if HW { a.fused(b, c) } else { a.unfused(b, c) }
+}
+
+/// The polynomial in `r` with these coefficients, highest power first.
+#[inline(always)]
+pub fn polynomial<const HW: bool, F: Real, const N: usize>(coefficients: [F; N], r: F) -> F {
+    let mut sum = coefficients[0];
+    for &coefficient in &coefficients[1..] {
+        sum = multiply_add::<HW, F>(sum, r, coefficient);
+    }
+    sum
+}
+
+impl Real for f32 {
+    const ZERO: f32 = 0.0;
+    const ONE: f32 = 1.0;
+    const TWO: f32 = 2.0;
+    const FOUR: f32 = 4.0;
+    const LOG2_E: f32 = std::f32::consts::LOG2_E;
+    const MAGIC: f32 = 12_582_912.0;
+    // For float16: e⁻⁵⁰ times 65504 is far below its smallest number, 2⁻²⁴, and so is
+    // 65504²·mish″ outside of ±50.
+    const FIRST_MIN: f32 = -50.0;
+    const FIRST_MAX: f32 = 15.0;
+    const SECOND_MIN: f32 = -50.0;
+    const SECOND_MAX: f32 = 25.0;
+
+    #[inline(always)]
+    fn fused(self, b: f32, c: f32) -> f32 {
+        self.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn unfused(self, b: f32, c: f32) -> f32 {
+        (f64::from(self) * f64::from(b) + f64::from(c)) as f32
+    }
+
+    #[inline(always)]
+    fn reduce<const HW: bool>(x: f32, k: f32) -> f32 {
+        let r = multiply_add::<HW, f32>(k, -constants::LN2_HIGH_F32, x);
+        multiply_add::<HW, f32>(k, -constants::LN2_LOW_F32, r)
+    }
+
+    #[inline(always)]
+    fn exp_reduced<const HW: bool>(r: f32) -> f32 {
+        polynomial::<HW, _, _>(constants::EXP_F32, r)
+    }
+
+    #[inline(always)]
+    fn exp2_biased(k: f32) -> f32 {
+        // The shift drops everything of MAGIC's bits but the integer.
+        f32::from_bits(k.to_bits().wrapping_add(127) << 23)
+    }
+}
+
+impl Real for f64 {
+    const ZERO: f64 = 0.0;
+    const ONE: f64 = 1.0;
+    const TWO: f64 = 2.0;
+    const FOUR: f64 = 4.0;
+    const LOG2_E: f64 = std::f64::consts::LOG2_E;
+    const MAGIC: f64 = 6_755_399_441_055_744.0;
+    // For float32 and bfloat16: the largest gradient is 2¹²⁸ and the smallest number 2⁻¹⁴⁹.
+    const FIRST_MIN: f64 = -210.0;
+    const FIRST_MAX: f64 = 40.0;
+    const SECOND_MIN: f64 = -300.0;
+    const SECOND_MAX: f64 = 150.0;
+
+    #[inline(always)]
+    fn fused(self, b: f64, c: f64) -> f64 {
+        self.mul_add(b, c)
+    }
+
+    #[inline(always)]
+    fn unfused(self, b: f64, c: f64) -> f64 {
+        self * b + c
+    }
+
+    #[inline(always)]
+    fn reduce<const HW: bool>(x: f64, k: f64) -> f64 {
+        // One term of ln 2 leaves 2⁻⁵⁵·|k|, nothing beside float32's 2⁻²⁴.
+        multiply_add::<HW, f64>(k, -constants::LN2_HIGH_F64, x)
+    }
+
+    #[inline(always)]
+    fn exp_reduced<const HW: bool>(r: f64) -> f64 {
+        polynomial::<HW, _, _>(constants::EXP_F64, r)
+    }
+
+    #[inline(always)]
+    fn exp2_biased(k: f64) -> f64 {
+        f64::from_bits(k.to_bits().wrapping_add(1023) << 52)
+    }
+}

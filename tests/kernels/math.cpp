@@ -1,0 +1,347 @@
+// The kernels' mathematics, run on the host from its own source, against a reference of higher
+// precision, with the GPU's approximate instructions as wrong as they are documented to be.
+//
+//   math [--list | --wide]     --list names every 16-bit input that is not correctly rounded;
+//                              --wide leaves the 16-bit types out
+//
+// `Brief` uses one ex2.approx and one rcp.approx, so all 5 x 3 results they may return are tried
+// on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
+// sample. `Exact<double>` and `Wide` refine their reciprocal: both extremes and random errors.
+//
+// The reference uses other formulas than the kernels (numerators multiplied out), in double for
+// 16-bit types and float, in __float128 for double.
+#include "host.hpp"
+
+#include "math.cuh"
+
+#include <quadmath.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace {
+
+double exp_of(double x) { return std::exp(x); }
+__float128 exp_of(__float128 x) { return expq(x); }
+double log2_floor(double x) { return std::ilogb(x); }
+double log2_floor(__float128 x) { return ilogbq(x); }
+double power(double, int k) { return std::ldexp(1.0, k); }
+__float128 power(__float128, int k) { return ldexpq(1, k); }
+
+template <class T> struct Reference {
+    T value, first, second;
+    explicit Reference(T x) {
+        if (x < 0) {
+            const T e = exp_of(x), d = e * (e + 2) + 2;
+            value = x * e * (e + 2) / d;
+            first = e * (e * (e * (e + 4) + 4 * x + 6) + 4 * (x + 1)) / (d * d);
+            second = 4 * e * (2 * (e + 1) * d + x * (2 + e * (2 - e * (3 + 2 * e)))) / (d * d * d);
+        } else {
+            const T u = exp_of(-x), d = 1 + u * (2 + 2 * u);
+            value = x * (1 + 2 * u) / d;
+            first = (1 + u * (4 + u * (4 * x + 6 + u * 4 * (x + 1)))) / (d * d);
+            second = 4 * u * u * (2 * (1 + u) * d + x * (u * (u * (2 * u + 2) - 3) - 2)) /
+                     (d * d * d);
+        }
+    }
+};
+
+struct Format {
+    int digits, smallest, largest;
+};
+const Format F16 = {11, -14, 15}, BF16 = {8, -126, 127}, F32 = {24, -126, 127},
+             F64 = {53, -1022, 1023};
+
+template <class T> T last_place(T exact, const Format &f) {
+    const int exponent = exact == 0 ? f.smallest : std::max(int(log2_floor(exact)), f.smallest);
+    return power(T(), exponent - f.digits + 1);
+}
+
+// Where the derivatives' zeros let their own last place shrink.
+bool near_zero(int order, double x) {
+    if (order == 1) return std::fabs(x + 1.1924312) < 0.35;
+    if (order == 2) return std::fabs(x + 2.2563764) < 0.35 || std::fabs(x - 1.4905712) < 0.35;
+    return false;
+}
+
+// The worst results of one function in one format.
+struct Tally {
+    std::string name;
+    const Format &format;
+    double bound;
+    int order;
+    double worst = 0, worst_at = 0;
+    std::uint64_t tried = 0, failed = 0, inexact = 0;
+
+    Tally(std::string n, const Format &f, double b, int o)
+        : name(std::move(n)), format(f), bound(b), order(o) {}
+
+    // The error in units such that `bound` is the limit: last places of the exact result, or,
+    // near a zero, of 1/16 where that is more.
+    template <class T> void add(double got, T exact, double x, T factor = 1) {
+        ++tried;
+        // What rounds to infinity is infinity.
+        const T limit = power(T(), format.largest) * 2;
+        const T unit = last_place(exact, format);
+        T error = T(got) - exact;
+        if (error < 0) error = -error;
+        const T size = exact < 0 ? -exact : exact;
+        if (std::isinf(got) && size >= limit - unit && (got > 0) == (exact > 0)) error = 0;
+        T allowed = T(bound) * unit;
+        if (near_zero(order, x)) {
+            const T floor = power(T(), -4 - format.digits + 1) * (factor < 0 ? -factor : factor);
+            allowed = std::max(allowed, floor);
+        }
+        const double score = double(error / allowed) * bound;
+        if (!(score <= bound) && failed++ < 5)
+            std::printf("  %s: %.5g at x = %.17g\n", name.c_str(), score, x);
+        if (!(score <= worst)) worst = score == score ? score : INFINITY, worst_at = x;
+    }
+
+    bool report() const {
+        std::printf("%-42s %10" PRIu64 " results, worst %.6f ULP of %.3f at %.9g", name.c_str(),
+                    tried, worst, bound, worst_at);
+        if (inexact) std::printf(", %" PRIu64 " not correctly rounded", inexact);
+        std::printf("%s\n", failed ? "  FAILED" : "");
+        return failed == 0;
+    }
+};
+
+int passed = 0, wrong = 0;
+void count(bool ok) { ++(ok ? passed : wrong); }
+
+// A nonzero finite value of any size and sign.
+template <class F> F any_gradient(std::mt19937_64 &random);
+template <> float any_gradient(std::mt19937_64 &random) {
+    for (;;) {
+        const float g = f32_from_bits(mish_u32(random()));
+        if (std::isfinite(g) && g != 0) return g;
+    }
+}
+template <> double any_gradient(std::mt19937_64 &random) {
+    for (;;) {
+        const double g = f64_from_bits(random());
+        if (std::isfinite(g) && g != 0) return g;
+    }
+}
+
+// 16-bit types --------------------------------------------------------------------------------
+
+struct Narrow {
+    const Format &format;
+    float (*widen)(mish_u16);
+    mish_u16 (*narrow)(float);
+};
+const Narrow F16_TYPE = {F16, f32_from_f16, f16_from_f32},
+             BF16_TYPE = {BF16, f32_from_bf16, bf16_from_f32};
+
+// Rounds to nearest, ties to even, straight from double.
+double round_to(double exact, const Format &f) {
+    const double unit = last_place(exact, f);
+    const double rounded = std::nearbyint(exact / unit) * unit;
+    return std::fabs(rounded) >= std::ldexp(1.0, f.largest + 1) ? std::copysign(INFINITY, exact)
+                                                                 : rounded;
+}
+
+template <class M> void narrow(const std::string &name, const Narrow &type, bool list) {
+    Tally tallies[] = {{name + " mish", type.format, 0.501, 0},
+                       {name + " mish'", type.format, 0.501, 1},
+                       {name + " mish''", type.format, 0.501, 2},
+                       {name + " gradient x mish'", type.format, 0.501, 1},
+                       {name + " gradients x mish''", type.format, 0.501, 2},
+                       {name + " second gradient x mish'", type.format, 0.501, 1}};
+    std::mt19937_64 random(16);
+    for (mish_u32 bits = 0; bits < 0x10000u; ++bits) {
+        const float x = type.widen(mish_u16(bits));
+        if (!std::isfinite(x)) continue;
+        const Reference<double> exact(x);
+        float grad, grad_grad;
+        do grad = type.widen(mish_u16(random()));
+        while (!std::isfinite(grad) || grad == 0);
+        do grad_grad = type.widen(mish_u16(random()));
+        while (!std::isfinite(grad_grad) || grad_grad == 0);
+        const double wanted[] = {exact.value, exact.first, exact.second, double(grad) * exact.first,
+                                 double(grad) * double(grad_grad) * exact.second,
+                                 double(grad_grad) * exact.first};
+        const double factors[] = {1, 1, 1, grad, double(grad) * grad_grad, grad_grad};
+        bool off[6] = {};
+        for (int e = -2; e <= 2; ++e)
+            for (int r = -1; r <= 1; ++r) {
+                hardware.exp2_ulps = e;
+                hardware.reciprocal_ulps = r;
+                float results[6], first;
+                results[0] = M::forward(x);
+                results[1] = M::backward(1, x);
+                M::double_backward(1, 1, x, first, results[2]);
+                results[3] = M::backward(grad, x);
+                M::double_backward(grad_grad, grad, x, results[5], results[4]);
+                for (int i = 0; i < 6; ++i) {
+                    const double got = type.widen(type.narrow(results[i]));
+                    tallies[i].add(got, wanted[i], x, factors[i]);
+                    off[i] |= got != round_to(wanted[i], type.format);
+                }
+            }
+        for (int i = 0; i < 6; ++i) {
+            tallies[i].inexact += off[i];
+            if (off[i] && list && i < 3)
+                std::printf("  %s: x = %.9g (0x%04x)\n", tallies[i].name.c_str(), double(x), bits);
+        }
+    }
+    for (const Tally &tally : tallies) count(tally.report());
+}
+
+// float and double ----------------------------------------------------------------------------
+
+// Dense around everything at which something changes, the rest spread over all bit patterns.
+std::vector<double> centres() {
+    return {-1.19243, -2.25638, 1.49057, 0,    4,      15,    25,   -104, -110, -87.34, -41.6,
+            -20.8,    20.8,     41.6,    44.4, 88.7,   150,   -210, -300, -708.4, -745.2, -760,
+            -138.6,   -693.1,   354.9,   372.5, 373.1, 709.8, -1480, -2200, 1120};
+}
+
+template <class M, class F, class T, class Product>
+void wide(const char *type, const Format &format, const double (&bounds)[3],
+          const std::vector<F> &inputs, const std::vector<Hardware> &models, bool randomly) {
+    const std::string name = type;
+    Tally tallies[] = {{name + " mish", format, bounds[0], 0},
+                       {name + " mish'", format, bounds[1], 1},
+                       {name + " mish''", format, bounds[2], 2},
+                       {name + " gradient x mish'", format, bounds[1] + 1, 1},
+                       {name + " gradients x mish''", format, bounds[2] + 1, 2}};
+    std::mt19937_64 random(64);
+    std::uniform_real_distribution<double> off(-1, 1);
+    for (const F x : inputs) {
+        const Reference<T> exact((T(x)));
+        const F grad = any_gradient<F>(random), grad_grad = any_gradient<F>(random);
+        for (const Hardware &model : models) {
+            hardware = model;
+            if (randomly && hardware.reciprocal_off == 0) hardware.reciprocal_off = off(random);
+            F first, second, scaled_first, scaled_second;
+            const F value = M::forward(x);
+            M::double_backward(1, 1, x, first, second);
+            tallies[0].add(value, exact.value, x);
+            tallies[1].add(first, exact.first, x);
+            tallies[1].add(M::backward(1, x), exact.first, x);
+            tallies[2].add(second, exact.second, x);
+            M::double_backward(grad_grad, grad, x, scaled_first, scaled_second);
+            tallies[3].add(M::backward(grad, x), T(grad) * exact.first, x, T(grad));
+            tallies[3].add(scaled_first, T(grad_grad) * exact.first, x, T(grad_grad));
+            const Product product = Product(grad) * Product(grad_grad);
+            tallies[4].add(scaled_second, T(product * Product(exact.second)), x, T(product));
+        }
+    }
+    for (const Tally &tally : tallies) count(tally.report());
+}
+
+std::vector<float> float_inputs() {
+    std::vector<float> inputs;
+    std::mt19937_64 random(32);
+    // One at random from each of 2^22 strata of 1024 neighbouring bit patterns.
+    for (mish_u32 stratum = 0; stratum < 1u << 22; ++stratum) {
+        const float x = f32_from_bits(stratum << 10 | mish_u32(random() & 1023u));
+        if (std::isfinite(x)) inputs.push_back(x);
+    }
+    for (const double centre : centres())
+        for (int step = -2048; step <= 2048; ++step) {
+            const mish_u32 near = bits_from_f32(float(centre)) + mish_u32(step);
+            const float x = f32_from_bits(near);
+            if (std::isfinite(x)) inputs.push_back(x);
+            inputs.push_back(float(centre + step * 0x1p-12));
+        }
+    return inputs;
+}
+
+std::vector<double> double_inputs() {
+    std::vector<double> inputs;
+    std::mt19937_64 random(128);
+    std::uniform_real_distribution<double> unit(0, 1), range(-760, 380), middle(-6, 6);
+    for (int i = 0; i < 1 << 16; ++i) {
+        inputs.push_back(range(random));
+        inputs.push_back(middle(random));
+        inputs.push_back(std::ldexp(1 + unit(random), int(random() % 40) - 30));
+        inputs.push_back(-std::ldexp(1 + unit(random), int(random() % 40) - 30));
+        const double any = f64_from_bits(random());
+        if (std::isfinite(any)) inputs.push_back(any);
+    }
+    for (const double centre : centres())
+        for (int step = -512; step <= 512; ++step) {
+            inputs.push_back(f64_from_bits(bits_from_f64(centre) + mish_u64(mish_i64(step))));
+            inputs.push_back(centre + step * 0x1p-9);
+        }
+    for (double &x : inputs)
+        if (!std::isfinite(x)) x = 0;
+    return inputs;
+}
+
+// Special values ------------------------------------------------------------------------------
+
+bool same(double got, double wanted) {
+    return std::isnan(wanted) ? std::isnan(got)
+                              : got == wanted && std::signbit(got) == std::signbit(wanted);
+}
+
+// What an operation returns, rounded as in its type: a 1 that misses by float's last place is 1.
+float kept(float value, bool narrow) { return narrow ? f32_from_f16(f16_from_f32(value)) : value; }
+double kept(double value, bool) { return value; }
+
+template <class M, class F> void special(const char *name, bool narrow) {
+    const F inf = F(INFINITY), nan = F(NAN), values[] = {0, F(-0.0), -inf, inf, nan};
+    const double y[] = {0, -0.0, -0.0, INFINITY, NAN}, first[] = {0.6, 0.6, 0, 1, NAN},
+                 second[] = {0.64, 0.64, 0, 0, NAN};
+    const double last = narrow ? 0x1p-11 : sizeof(F) == 4 ? 0x1p-23 : 0x1p-52;
+    const auto close = [&](F got, double wanted) {
+        if (wanted != wanted) return got != got;
+        return std::fabs(kept(got, narrow) - wanted) <= (wanted == 1 ? 0 : last * wanted);
+    };
+    bool ok = true;
+    for (int e = -2; e <= 2; ++e)
+        for (int r = -1; r <= 1; ++r)
+            for (int i = 0; i < 5; ++i) {
+                hardware.exp2_ulps = e;
+                hardware.reciprocal_ulps = r;
+                hardware.reciprocal_off = r;
+                F got_first, got_second;
+                M::double_backward(1, 1, values[i], got_first, got_second);
+                ok &= same(kept(M::forward(values[i]), narrow), y[i]);
+                ok &= close(M::backward(1, values[i]), first[i]);
+                ok &= close(got_first, first[i]) && close(got_second, second[i]);
+            }
+    std::printf("%s special values%s\n", name, ok ? "" : "  FAILED");
+    count(ok);
+}
+
+} // namespace
+
+int main(int argc, char **argv) {
+    const auto start = std::chrono::steady_clock::now();
+    const std::string option = argc > 1 ? argv[1] : "";
+    const bool list = option == "--list", only_wide = option == "--wide";
+    special<Brief<false>, float>("f16", true);
+    special<Brief<true>, float>("bf16", true);
+    special<Wide, float>("f32 in double", false);
+    special<Exact<float>, float>("f32 in pairs", false);
+    special<Exact<double>, double>("f64", false);
+    if (!only_wide) {
+        narrow<Brief<false>>("f16", F16_TYPE, list);
+        narrow<Brief<true>>("bf16", BF16_TYPE, list);
+        narrow<MathBF16>("bf16, fast double", BF16_TYPE, list);
+    }
+
+    std::vector<Hardware> models(3);
+    models[0].reciprocal_ulps = -1, models[0].reciprocal_off = -1;
+    models[2].reciprocal_ulps = 1, models[2].reciprocal_off = 1;
+    wide<Wide, float, double, long double>("f32 in double", F32, {1, 2, 2}, float_inputs(), models,
+                                           true);
+    wide<Exact<float>, float, double, long double>("f32 in pairs", F32, {1, 2, 2}, float_inputs(),
+                                                   models, false);
+    wide<Exact<double>, double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(),
+                                                        models, true);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    std::printf("%d passed, %d failed in %.0fs\n", passed, wrong, took.count());
+    return wrong == 0 ? 0 : 1;
+}

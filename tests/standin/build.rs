@@ -18,15 +18,24 @@ fn main() {
     for path in [
         "../../kernels",
         "../../src/cuda/policy.rs",
+        "../kernels/host.hpp",
         "src",
         "build.rs",
     ] {
         println!("cargo::rerun-if-changed={path}");
     }
+    println!("cargo::rerun-if-env-changed=MISH_SANITIZE");
+    let is_sanitized = env::var_os("MISH_SANITIZE").is_some();
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libcuda.so.1");
     let mut variants: Vec<(u32, String)> = Vec::new();
     let mut table = String::from("match sm {\n");
     for sm in ARCHITECTURES {
-        let header = policy_header::header(sm);
+        let fast_double = matches!(sm, 70 | 80 | 90 | 100);
+        let header = format!(
+            "#define STANDIN_FAST_DOUBLE {}\n{}",
+            u32::from(fast_double),
+            policy_header::header(sm)
+        );
         let same = variants.iter().find(|(_, text)| *text == header);
         let variant = same.map_or(sm, |&(variant, _)| variant);
         writeln!(table, "    {sm} => Some(standin_kernel_sm_{variant}),").expect("into a string");
@@ -40,14 +49,24 @@ fn main() {
     for (sm, header) in variants {
         let folder = out.join(format!("sm_{sm}"));
         fs::create_dir_all(&folder).expect("OUT_DIR is writable");
-        fs::write(folder.join("policy.cuh"), header).expect("OUT_DIR is writable");
-        cc::Build::new()
+        let fast_double = header.starts_with("#define STANDIN_FAST_DOUBLE 1");
+        fs::write(folder.join("policy.cuh"), &header).expect("OUT_DIR is writable");
+        let mut build = cc::Build::new();
+        if is_sanitized {
+            // Both runtimes must come first in the process: preload the first.
+            build
+                .flag("-fsanitize=address,undefined")
+                .flag("-fno-sanitize-recover=undefined")
+                .flag("-fno-omit-frame-pointer");
+        }
+        build
             .cpp(true)
             .std("c++17")
             .opt_level(1)
             .file("src/kernels.cpp")
             .include("../../kernels")
             .include(&folder)
+            .define("MISH_FAST_DOUBLE", if fast_double { "1" } else { "0" })
             .define("STANDIN_VARIANT", format!("sm_{sm}").as_str())
             .flag("-Wno-unknown-pragmas")
             // One rounding per operation unless the source says fma, as nowhere else.
@@ -58,6 +77,10 @@ fn main() {
             "    fn standin_kernel_sm_{sm}(name: *const c_char) -> *const Kernel;"
         )
         .expect("into a string");
+    }
+    if is_sanitized {
+        println!("cargo::rustc-link-lib=dylib=asan");
+        println!("cargo::rustc-link-lib=dylib=ubsan");
     }
     declarations.push_str("}\n");
     fs::write(out.join("declarations.rs"), declarations).expect("OUT_DIR is writable");

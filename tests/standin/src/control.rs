@@ -62,18 +62,19 @@ pub unsafe extern "C" fn standin_last_launch(
     stream: *mut usize,
 ) -> usize {
     let state = state();
-    if let Some(last) = state.launches.last() {
-        let length = last.kernel.len().min(63);
+    if let Some(last) = &state.last_launch {
+        let kernel = last.kernel.to_bytes();
+        let length = kernel.len().min(63);
         // SAFETY: the caller's promise.
         unsafe {
-            std::ptr::copy_nonoverlapping(last.kernel.as_ptr(), name.cast(), length);
+            std::ptr::copy_nonoverlapping(kernel.as_ptr(), name.cast(), length);
             *name.add(length) = 0;
             *blocks = last.blocks;
             *threads = last.threads;
             *stream = last.stream;
         }
     }
-    state.launches.len()
+    state.launches
 }
 
 /// Modules that are loaded now.
@@ -83,15 +84,57 @@ pub extern "C" fn standin_modules() -> usize {
 }
 
 /// Pretends an allocation of any size at an address: pointer queries know it, but a kernel that
-/// touches it fails.
+/// touches it fails, unless the memory is there (the caller's) and `is_accessible` is not 0.
 #[unsafe(no_mangle)]
-pub extern "C" fn standin_pretend(address: u64, size: u64, context: usize, device: c_int) {
+pub extern "C" fn standin_pretend(
+    address: u64,
+    size: u64,
+    context: usize,
+    device: c_int,
+    is_accessible: c_int,
+) {
     let allocation = Allocation {
         size,
         kind: Kind::Device,
         context,
         device,
         memory: None,
+        is_accessible: is_accessible != 0,
     };
     state().allocations.insert(address, allocation);
+}
+
+/// How many injected faults have hit, and into `name` (64 bytes) the function hit last.
+///
+/// # Safety
+/// `name` must be valid for writing 64 bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn standin_hits(name: *mut c_char) -> u64 {
+    let (function, hits) = state().hit;
+    // SAFETY: the caller's promise; no driver function's name is as long.
+    unsafe {
+        std::ptr::copy_nonoverlapping(function.as_ptr(), name.cast(), function.len());
+        *name.add(function.len()) = 0;
+    }
+    hits
+}
+
+/// Contexts that exist now.
+#[unsafe(no_mangle)]
+pub extern "C" fn standin_contexts() -> usize {
+    state().contexts.len()
+}
+
+/// Gives a context a sticky error.
+#[unsafe(no_mangle)]
+pub extern "C" fn standin_poison(context: usize, code: u32) {
+    if let Some(context) = state().contexts.get_mut(&context) {
+        context.error = code;
+    }
+}
+
+/// The architecture of the image loaded last; negative for PTX.
+#[unsafe(no_mangle)]
+pub extern "C" fn standin_last_image() -> c_int {
+    state().last_image
 }

@@ -1,14 +1,13 @@
 // The library's kernels compiled for the host: the same source, with the machine replaced.
 //
-// kernels/device.cuh is skipped by its include guard; this file defines the same names. Every
-// access goes through `reach`, which knows which memory the launch may touch.
-#include <cmath>
-#include <cstdint>
-#include <cstring>
+// kernels/device.cuh is skipped by its include guard: tests/kernels/host.hpp has the arithmetic, this
+// file the memory accesses. Every one goes through `reach`, which knows what the launch may touch.
 #include <cstdlib>
 #include <new>
 #include <tuple>
 #include <utility>
+
+#include "../../kernels/host.hpp"
 
 // A piece of memory that a kernel may touch.
 struct Range {
@@ -50,18 +49,9 @@ template <class T> void write(void *address, const T &value) {
 }
 } // namespace
 
-#define MISH_DEVICE_CUH
-#define MISH_DEVICE inline
 #define MISH_KERNEL(threads) void
-#define MISH_GRID_CONSTANT
 
 namespace {
-typedef std::uint16_t mish_u16;
-typedef std::uint32_t mish_u32;
-typedef std::uint64_t mish_u64;
-typedef std::int32_t mish_i32;
-typedef std::int64_t mish_i64;
-
 enum Cache { CACHE_DEFAULT = 0, CACHE_STREAM = 1, CACHE_NO_L1 = 2 };
 template <int N> struct Words {
     mish_u32 w[N];
@@ -70,59 +60,6 @@ template <Cache, int N> void load_vector(const void *address, Words<N> &v) { rea
 template <Cache, int N> void store_vector(void *address, const Words<N> &v) { write(address, v); }
 template <class T> void load_scalar(const void *address, T &v) { read(address, v); }
 template <class T> void store_scalar(void *address, T v) { write(address, v); }
-
-template <class To, class From> To bits_as(From from) {
-    static_assert(sizeof(To) == sizeof(From), "same width");
-    To to;
-    std::memcpy(&to, &from, sizeof to);
-    return to;
-}
-inline float f32_from_bits(mish_u32 bits) { return bits_as<float>(bits); }
-inline mish_u32 bits_from_f32(float value) { return bits_as<mish_u32>(value); }
-inline double f64_from_bits(mish_u64 bits) { return bits_as<double>(bits); }
-inline mish_u64 bits_from_f64(double value) { return bits_as<mish_u64>(value); }
-
-inline float f32_from_f16(mish_u16 bits) {
-    const mish_u32 sign = mish_u32(bits & 0x8000u) << 16;
-    const mish_u32 magnitude = bits & 0x7fffu;
-    if (magnitude >= 0x7c00u) // infinity and NaN
-        return f32_from_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);
-    // Scaling is exact for normal and subnormal numbers alike.
-    const float value = f32_from_bits(magnitude << 13) * 0x1p112f;
-    return f32_from_bits(sign | bits_from_f32(value));
-}
-inline mish_u16 f16_from_f32(float value) {
-    const mish_u32 bits = bits_from_f32(value);
-    const mish_u16 sign = mish_u16(bits >> 16 & 0x8000u);
-    const mish_u32 magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) return 0x7fffu;
-    if (magnitude >= 0x477ff000u) return sign | 0x7c00u; // rounds to 65536 or more
-    if (magnitude < 0x38800000u) {
-        // Subnormal: adding 0.5 leaves multiples of 2^-24 in the low bits, rounded to even.
-        const float sum = f32_from_bits(magnitude) + 0.5f;
-        return sign | mish_u16(bits_from_f32(sum) - bits_from_f32(0.5f));
-    }
-    const mish_u32 rounded = magnitude + 0xfffu + (magnitude >> 13 & 1u);
-    return sign | mish_u16((rounded >> 13) - (112u << 10));
-}
-inline float f32_from_bf16(mish_u16 bits) { return f32_from_bits(mish_u32(bits) << 16); }
-inline mish_u16 bf16_from_f32(float value) {
-    const mish_u32 bits = bits_from_f32(value);
-    if (value != value) return 0x7fffu;
-    return mish_u16((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
-}
-inline mish_u32 f16x2_from_f32(float low, float high) {
-    return f16_from_f32(low) | mish_u32(f16_from_f32(high)) << 16;
-}
-inline mish_u32 bf16x2_from_f32(float low, float high) {
-    return bf16_from_f32(low) | mish_u32(bf16_from_f32(high)) << 16;
-}
-inline mish_u32 multiply_high(mish_u32 a, mish_u32 b) { return mish_u32(mish_u64(a) * b >> 32); }
-inline mish_u64 multiply_high(mish_u64 a, mish_u64 b) {
-    return mish_u64((unsigned __int128)a * b >> 64);
-}
-inline float mish_exp(float x) { return std::exp(x); }
-inline double mish_exp(double x) { return std::exp(x); }
 
 #include "mish.cu"
 

@@ -96,6 +96,7 @@ driver! {
             return Err(code::NO_DEVICE);
         }
         state.is_initialised = true;
+        state.process = std::process::id();
         Ok(())
     }
 
@@ -380,6 +381,7 @@ driver! {
         if sm > device || (!is_ptx && sm / 10 != device / 10) {
             return Err(code::NO_BINARY_FOR_GPU);
         }
+        state.last_image = if is_ptx { -(sm as i32) } else { sm as i32 };
         let id = state.contexts[&context].id;
         let handle = state.handle();
         state.modules.insert(handle, Module { context: id, sm, image: bytes.to_vec() });
@@ -448,9 +450,9 @@ driver! {
             return Err(code::CAPTURE_IMPLICIT);
         }
         let captures = state.streams.get(&stream).is_some_and(|s| s.capture.is_some());
-        state.launches.push(Record {
-            kernel: launch.name().to_string_lossy().into_owned(),
-            stream, blocks: grid_x, threads: block_x,
+        state.launches += 1;
+        state.last_launch = Some(Record {
+            kernel: launch.name(), stream, blocks: grid_x, threads: block_x,
         });
         if captures {
             if !is_loaded && !state.is_allowed() {
@@ -470,6 +472,9 @@ driver! {
 
     fn cuMemAlloc_v2(state, address: *mut u64, size: usize) {
         let context = current(&state)?;
+        if size > 1 << 36 {
+            return Err(code::OUT_OF_MEMORY);
+        }
         let device = state.contexts[&context].device;
         unsafe { put(address, allocate(&mut state, size, Kind::Device, context, device)) }
     }
@@ -531,6 +536,7 @@ fn allocate(state: &mut Locked, size: usize, kind: Kind, context: usize, device:
         context,
         device,
         memory: Some(memory),
+        is_accessible: true,
     };
     state.allocations.insert(address, allocation);
     address
@@ -543,7 +549,7 @@ fn execute(state: &mut Locked, launch: &Launch, context: usize) {
         return;
     };
     let reached = state.allocations.iter().filter(|(_, allocation)| {
-        allocation.memory.is_some()
+        allocation.is_accessible
             && match allocation.kind {
                 Kind::Device => allocation.context == context,
                 Kind::Pool => allocation.device == device,

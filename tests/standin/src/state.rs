@@ -40,6 +40,8 @@ pub const NAMES: &[(u32, &std::ffi::CStr)] = &[
     (500, c"CUDA_ERROR_NOT_FOUND"),
     (700, c"CUDA_ERROR_ILLEGAL_ADDRESS"),
     (709, c"CUDA_ERROR_CONTEXT_IS_DESTROYED"),
+    (218, c"CUDA_ERROR_INVALID_PTX"),
+    (222, c"CUDA_ERROR_UNSUPPORTED_PTX_VERSION"),
     (719, c"CUDA_ERROR_LAUNCH_FAILED"),
     (900, c"CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED"),
     (901, c"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"),
@@ -61,8 +63,11 @@ pub struct Allocation {
     /// NULL for a pool.
     pub context: usize,
     pub device: i32,
-    /// The memory itself; `None` where only addresses are pretended.
+    /// The memory itself; `None` where only addresses are pretended, or the test owns it.
+    #[allow(dead_code, reason = "held, not read")]
     pub memory: Option<Box<[u128]>>,
+    /// Whether kernels may touch it.
+    pub is_accessible: bool,
 }
 
 pub struct Context {
@@ -114,7 +119,7 @@ pub struct Fault {
 }
 
 pub struct Record {
-    pub kernel: String,
+    pub kernel: &'static std::ffi::CStr,
     pub stream: usize,
     pub blocks: u32,
     pub threads: u32,
@@ -137,8 +142,16 @@ pub struct State {
     pub streams: HashMap<usize, Stream>,
     pub graphs: HashMap<usize, Vec<Launch>>,
     pub faults: Vec<Fault>,
+    /// The function that an injected fault hit last, and how many it hit.
+    pub hit: (&'static str, u64),
+    /// The process that called `cuInit`.
+    pub process: u32,
     pub calls: HashMap<&'static str, u64>,
-    pub launches: Vec<Record>,
+    /// The last launch, and how many there were.
+    pub last_launch: Option<Record>,
+    pub launches: usize,
+    /// The architecture of the image loaded last; negative for PTX.
+    pub last_image: i32,
     next: u64,
 }
 
@@ -190,8 +203,12 @@ impl State {
             streams: HashMap::new(),
             graphs: HashMap::new(),
             faults: Vec::new(),
+            hit: ("", 0),
+            process: 0,
             calls: HashMap::new(),
-            launches: Vec::new(),
+            last_launch: None,
+            launches: 0,
+            last_image: 0,
             next: 0,
         };
         let settings = std::env::var("MISH_STANDIN").unwrap_or_default();
@@ -279,22 +296,20 @@ impl State {
     pub fn enter(&mut self, function: &'static str) -> Result<(), u32> {
         *self.calls.entry(function).or_default() += 1;
         for fault in &mut self.faults {
-            if !fault.function.is_empty() && fault.function != function {
+            if fault.countdown == 0 || !(fault.function.is_empty() || fault.function == function) {
                 continue;
             }
-            if fault.countdown > 0 {
-                fault.countdown -= 1;
-            }
+            fault.countdown -= 1;
             if fault.countdown == 0 {
-                let code = fault.code;
-                let is_sticky = fault.is_sticky;
-                if is_sticky {
-                    fault.countdown = 1;
-                } else {
-                    fault.countdown = u32::MAX;
-                }
-                return Err(code);
+                // A sticky one stays ready; the other is spent.
+                fault.countdown = u32::from(fault.is_sticky);
+                self.hit = (function, self.hit.1 + 1);
+                return Err(fault.code);
             }
+        }
+        if self.is_initialised && self.process != std::process::id() && function != "cuGetErrorName"
+        {
+            return Err(code::NOT_INITIALIZED);
         }
         Ok(())
     }

@@ -1,0 +1,2 @@
+pub fn run(_iterations: u32) {}
+pub fn share() {}

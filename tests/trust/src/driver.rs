@@ -97,7 +97,12 @@ pub fn destroy_context(context: usize) {
     ok(unsafe { (driver().cuCtxDestroy_v2)(context) });
 }
 
+/// Makes a context this thread's only one; 0 leaves it without any.
 pub fn set_current(context: usize) {
+    while current() != 0 {
+        // SAFETY: NULL pops one context, as the driver documents.
+        ok(unsafe { (driver().cuCtxSetCurrent)(0) });
+    }
     // SAFETY: as above.
     ok(unsafe { (driver().cuCtxSetCurrent)(context) });
 }

@@ -102,8 +102,8 @@ pub fn arguments() {
     );
     failed(
         forward(x, y, usize::MAX / 4, NULL),
-        status::OUT_OF_BOUNDS,
-        "x: ",
+        status::TOO_LARGE,
+        "n: ",
     );
     failed(
         forward(x, there.y.pointer(), 9, NULL),
@@ -298,8 +298,8 @@ pub fn destroyed() {
         kept.check(NULL);
     }
     // A kernel that goes astray reports in the next call, not in its own.
-    let astray = Ones::new(Place::Device);
     driver::set_current(context);
+    let astray = Ones::new(Place::Device);
     let target = astray.x.pointer() as u64 + (1 << 40);
     // SAFETY: plain values.
     unsafe { (api().standin_pretend)(target, 4096, context, 0, 0) };
@@ -365,7 +365,7 @@ pub fn capture() {
         pool.check(2 as Pointer);
         // A refused call leaves the capture alone.
         let (x, y) = (ones.x.pointer(), ones.y.pointer());
-        failed(forward(x, y, 1 << 20, stream), status::OUT_OF_BOUNDS, "x: ");
+        failed(forward(x, y, 133, stream), status::OUT_OF_BOUNDS, "x: ");
         failed(forward(NULL, y, 9, stream), status::NULL_POINTER, "x");
         if mode != 2 {
             // The driver forbids the legacy stream meanwhile.

@@ -10,7 +10,9 @@ mod control;
 mod kernel;
 mod state;
 
-use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};
+use std::hash::{DefaultHasher, Hasher};
 
 use kernel::{Launch, Range};
 use state::{
@@ -384,7 +386,11 @@ driver! {
         state.last_image = if is_ptx { -(sm as i32) } else { sm as i32 };
         let id = state.contexts[&context].id;
         let handle = state.handle();
-        state.modules.insert(handle, Module { context: id, sm, image: bytes.to_vec() });
+        let mut hasher = DefaultHasher::new();
+        hasher.write(bytes);
+        let image = hasher.finish();
+        state.images.entry(image).or_insert_with(|| names_in(bytes));
+        state.modules.insert(handle, Module { context: id, sm, image });
         unsafe { put(module, handle) }
     }
 
@@ -395,13 +401,9 @@ driver! {
     fn cuModuleGetFunction(state, function: *mut usize, module: usize, name: *const c_char) {
         let name = unsafe { CStr::from_ptr(name) };
         let module = state.modules.get(&module).ok_or(code::INVALID_HANDLE)?;
-        // A cubin ends its symbol names with NUL; PTX follows an entry's with a parenthesis.
-        let is_there = [0, b'('].iter().any(|&end| {
-            let needle: Vec<u8> = name.to_bytes().iter().copied().chain([end]).collect();
-            module.image.windows(needle.len()).any(|window| window == needle)
-        });
-        let kernel = kernel::find(module.sm, name).filter(|_| is_there).ok_or(code::NOT_FOUND)?;
-        let context = module.context;
+        let (context, sm, image) = (module.context, module.sm, module.image);
+        let is_there = state.images.get(&image).is_some_and(|names| names.contains(name));
+        let kernel = kernel::find(sm, name).filter(|_| is_there).ok_or(code::NOT_FOUND)?;
         let is_loaded = !state.is_lazy;
         let handle = state.handle();
         state.functions.insert(handle, Function { context, kernel, is_loaded });
@@ -524,6 +526,23 @@ driver! {
         unsafe { std::ptr::copy(from as *const u8, to, size) };
         Ok(())
     }
+}
+
+/// The names of the kernels in an image. A cubin ends its symbol names with NUL; PTX follows an
+/// entry's with a parenthesis.
+fn names_in(image: &[u8]) -> HashSet<CString> {
+    let mut names = HashSet::new();
+    let mut rest = image;
+    while let Some(at) = rest.windows(5).position(|window| window == b"mish_") {
+        rest = &rest[at..];
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let length = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+        if matches!(rest.get(length), Some(0 | b'(')) {
+            names.extend(CString::new(&rest[..length]).ok());
+        }
+        rest = &rest[length..];
+    }
+    names
 }
 
 fn allocate(state: &mut Locked, size: usize, kind: Kind, context: usize, device: i32) -> u64 {

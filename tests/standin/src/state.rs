@@ -1,7 +1,8 @@
 //! What the stand-in driver knows: devices, contexts, memory, modules, streams, faults.
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::kernel::{Kernel, Launch};
@@ -92,8 +93,8 @@ pub struct Function {
 pub struct Module {
     pub context: u64,
     pub sm: u32,
-    /// The image's own text, in which kernel names are looked up.
-    pub image: Vec<u8>,
+    /// Which image, by its hash.
+    pub image: u64,
 }
 
 pub struct Stream {
@@ -138,6 +139,8 @@ pub struct State {
     pub contexts: HashMap<usize, Context>,
     pub allocations: BTreeMap<u64, Allocation>,
     pub modules: HashMap<usize, Module>,
+    /// The kernels that are in an image, by its hash.
+    pub images: HashMap<u64, HashSet<CString>>,
     pub functions: HashMap<usize, Function>,
     pub streams: HashMap<usize, Stream>,
     pub graphs: HashMap<usize, Vec<Launch>>,
@@ -199,6 +202,7 @@ impl State {
             contexts: HashMap::new(),
             allocations: BTreeMap::new(),
             modules: HashMap::new(),
+            images: HashMap::new(),
             functions: HashMap::new(),
             streams: HashMap::new(),
             graphs: HashMap::new(),

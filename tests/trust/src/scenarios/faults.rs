@@ -186,8 +186,12 @@ pub fn sweep() {
     ];
     for kind in kinds {
         for is_used in [false, true] {
-            for &code in CODES {
+            for (i, &code) in CODES.iter().enumerate() {
                 for nth in 1..200 {
+                    // Loading the kernels for each is what takes time.
+                    if !is_used && !super::is_full() && (i + nth as usize) % 4 != 0 {
+                        continue;
+                    }
                     if !one_fault(kind, is_used, code, nth) {
                         break;
                     }
@@ -198,7 +202,7 @@ pub fn sweep() {
         }
     }
     println!("{injected} faults injected");
-    assert!(injected > 5000, "{injected}");
+    assert!(injected > 2500, "{injected}");
 }
 
 /// Makes one call in which the nth driver call fails; false if there was no nth.

@@ -48,6 +48,11 @@ const fn plain(name: &'static str, run: fn()) -> Scenario {
     with(name, "", run)
 }
 
+/// Whether to run everything, not the bounded share.
+pub fn is_full() -> bool {
+    std::env::var_os("MISH_TRUST_FULL").is_some()
+}
+
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)
 }

@@ -43,6 +43,8 @@ fn link_arguments() {
             "-z,now",
             "-z,noexecstack",
             "-z,defs",
+            // Its threads run on after a `dlclose`.
+            "-z,nodelete",
         ] {
             println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
         }

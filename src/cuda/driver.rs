@@ -377,12 +377,17 @@ pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
     if address.is_null() {
         // Asking the loader by name costs microseconds, its counter nanoseconds.
         let objects = objects_loaded() + 1;
-        if SEARCHED_AT.swap(objects, Ordering::Relaxed) == objects {
+        if SEARCHED_AT.load(Ordering::Relaxed) == objects {
             return None;
         }
         // SAFETY: an already loaded library is only looked up.
-        let library =
-            unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | libc::RTLD_NOLOAD) }.ok()?;
+        let found =
+            unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | libc::RTLD_NOLOAD) };
+        let Ok(library) = found else {
+            // Only now: until then other threads have to search for themselves.
+            SEARCHED_AT.store(objects, Ordering::Relaxed);
+            return None;
+        };
         // SAFETY: only the address is taken.
         address = unsafe {
             *library

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::abi::{
     self, CPU, CUDA, Dtype, Library, Op, Pointer, call, failed, mish, status, succeeded,
 };
-use crate::driver::{self, Buffer, Place};
+use crate::driver::{self, Place};
 use crate::random::Random;
 use crate::scenarios::contexts::Ones;
 use crate::scenarios::launch::Pair;

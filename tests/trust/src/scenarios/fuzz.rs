@@ -71,8 +71,9 @@ pub fn fuzz(calls: u64, seed: u64) {
     let since = Instant::now();
     let mut world = World::new(seed);
     let mut reported = 0;
-    for i in 0..calls {
+    while world.counts.calls < calls {
         world.step();
+        let i = world.counts.calls;
         if calls >= 10_000_000 && i / (calls / 10) != reported {
             reported = i / (calls / 10);
             eprintln!("{i} of {calls} calls, {} s", since.elapsed().as_secs());

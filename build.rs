@@ -42,15 +42,11 @@ fn link_arguments() {
             "-z,relro",
             "-z,now",
             "-z,noexecstack",
+            "-z,defs",
             // Its threads run on after a `dlclose`.
             "-z,nodelete",
         ] {
             println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
-        }
-        // A sanitizer's runtime comes with the program.
-        println!("cargo::rerun-if-env-changed=MISH_SANITIZE");
-        if env::var_os("MISH_SANITIZE").is_none() {
-            println!("cargo::rustc-cdylib-link-arg=-Wl,-z,defs");
         }
     }
 }

@@ -5,8 +5,9 @@
 #define MISH_DEVICE_CUH
 
 #define MISH_DEVICE __device__ __forceinline__
-// A kernel of at most `threads` threads per block, found by its name.
-#define MISH_KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads)
+// A kernel, found by its name: the most threads per block, and the fewest blocks that a
+// multiprocessor must have room for.
+#define MISH_KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 // A parameter that is read where it lies, in constant memory (sm_70 and newer).
 #if __CUDA_ARCH__ >= 700
@@ -188,15 +189,27 @@ MISH_DEVICE float mish_at_most(float x, float bound) {
     return x > bound ? bound : x;
 #endif
 }
-MISH_DEVICE double mish_at_least(double x, double bound) { return x < bound ? bound : x; }
-MISH_DEVICE double mish_at_most(double x, double bound) { return x > bound ? bound : x; }
+// For a bound of x's sign; in integers, which leave the double pipe to the rest.
+MISH_DEVICE double mish_at_least(double x, double bound) {
+    const mish_u64 from = __double_as_longlong(bound), infinity = 0xfff0000000000000ull;
+    return mish_u64(__double_as_longlong(x)) - from <= infinity - from ? bound : x;
+}
+MISH_DEVICE double mish_at_most(double x, double bound) {
+    const mish_u64 from = __double_as_longlong(bound), infinity = 0x7ff0000000000000ull;
+    return mish_u64(__double_as_longlong(x)) - from <= infinity - from ? bound : x;
+}
+
+MISH_DEVICE float mish_magnitude(float x) { return fabsf(x); }
+// For numbers; what they make of a NaN beside a number does not matter where they are used.
+MISH_DEVICE float mish_larger(float a, float b) { return fmaxf(a, b); }
+MISH_DEVICE float mish_smaller(float a, float b) { return fminf(a, b); }
 
 MISH_DEVICE float mish_copysign(float magnitude, float sign) { return copysignf(magnitude, sign); }
 MISH_DEVICE double mish_copysign(double magnitude, double sign) {
     return copysign(magnitude, sign);
 }
 
-// 2^x for |x| <= 1/2, to 2 units in the last place.
+// 2^x to 2 units in the last place; 0 instead of a subnormal number.
 MISH_DEVICE float mish_exp2_approx(float x) {
     float result;
     asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
@@ -209,15 +222,8 @@ MISH_DEVICE float mish_reciprocal(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
     return result;
 }
-// The instruction gives 20 bits, and each step doubles them.
+// The instruction gives 20 bits, and a step doubles them.
 MISH_DEVICE double mish_reciprocal(double x) {
-    double result;
-    asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
-    result = __fma_rn(result, __fma_rn(-x, result, 1.0), result);
-    return __fma_rn(result, __fma_rn(-x, result, 1.0), result);
-}
-// The same with 40 bits.
-MISH_DEVICE double mish_reciprocal_once(double x) {
     double result;
     asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
     return __fma_rn(result, __fma_rn(-x, result, 1.0), result);

@@ -6,11 +6,12 @@
 //   mish'  = e w (z + 1 + 4 x z w)
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
-// `Exact` is the algorithm of src/cpu/math/paired.rs, line by line: whatever loses bits is carried as an
-// unevaluated sum of two numbers (a, a_low), and the power of two in e is kept apart and applied
-// last. `Wide` is src/cpu/math/plain.rs: the formulas as they stand, in double for float elements,
-// for GPUs whose double is half as fast as their float. `Brief` is the same formulas in plain float, for 16-bit types: its error, a few units of
-// float's last place, is far below what rounding to 16 bits adds.
+// `Exact` is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum of two
+// numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
+// src/cpu/math/plain.rs: the formulas as they stand, in double for float elements, for GPUs whose
+// double is half as fast as their float. `Brief` (float16) and `Factored` (bfloat16) are the same
+// formulas in plain float: their error, a few units of float's last place, is far below what
+// rounding to 16 bits adds.
 #ifndef MISH_MATH_CUH
 #define MISH_MATH_CUH
 
@@ -25,16 +26,15 @@ template <> struct Limits<float> {
     static MISH_DEVICE float log2_e() { return float(MISH_LOG2_E); }
     static MISH_DEVICE float ln2_high() { return MISH_LN2_HIGH_F32; }
     static MISH_DEVICE float ln2_low() { return MISH_LN2_LOW_F32; }
-    static MISH_DEVICE float k_min() { return -60.0f; }
-    static MISH_DEVICE float k_max() { return 30.0f; }
-    static MISH_DEVICE float exp2_min() { return -126.0f; }
-    static MISH_DEVICE float exp2_max() { return 126.0f; }
+    static MISH_DEVICE mish_i32 k_min() { return -60; }
+    static MISH_DEVICE mish_i32 k_max() { return 30; }
+    static MISH_DEVICE mish_i32 exp2_min() { return -126; }
     static MISH_DEVICE float forward_min() { return -110.0f; }
-    static MISH_DEVICE float forward_right() { return 4.0f; }
     static MISH_DEVICE float first_max() { return 15.0f; }
     static MISH_DEVICE float backward_min() { return -210.0f; }
     static MISH_DEVICE float second_min() { return -300.0f; }
     static MISH_DEVICE float second_max() { return 150.0f; }
+    static MISH_DEVICE bool carried() { return true; }
     static MISH_DEVICE float exp_tail(float r) {
         float sum = 0.0f;
         bool first = true;
@@ -50,16 +50,16 @@ template <> struct Limits<double> {
     static MISH_DEVICE double log2_e() { return MISH_LOG2_E; }
     static MISH_DEVICE double ln2_high() { return MISH_LN2_HIGH_F64; }
     static MISH_DEVICE double ln2_low() { return MISH_LN2_LOW_F64; }
-    static MISH_DEVICE double k_min() { return -200.0; }
-    static MISH_DEVICE double k_max() { return 60.0; }
-    static MISH_DEVICE double exp2_min() { return -1022.0; }
-    static MISH_DEVICE double exp2_max() { return 1022.0; }
+    static MISH_DEVICE mish_i32 k_min() { return -200; }
+    static MISH_DEVICE mish_i32 k_max() { return 60; }
+    static MISH_DEVICE mish_i32 exp2_min() { return -1022; }
     static MISH_DEVICE double forward_min() { return -760.0; }
-    static MISH_DEVICE double forward_right() { return 4.0; }
     static MISH_DEVICE double first_max() { return 25.0; }
     static MISH_DEVICE double backward_min() { return -1480.0; }
     static MISH_DEVICE double second_min() { return -2200.0; }
     static MISH_DEVICE double second_max() { return 1120.0; }
+    // Half a unit in the last place is not worth seven operations.
+    static MISH_DEVICE bool carried() { return false; }
     static MISH_DEVICE double exp_tail(double r) {
         double sum = 0.0;
         bool first = true;
@@ -70,178 +70,188 @@ template <> struct Limits<double> {
     }
 };
 
-// 2^k for an integer k; the shift drops everything of magic's bits but the integer.
-MISH_DEVICE float mish_exp2(float k) {
-    return f32_from_bits((bits_from_f32(k + Limits<float>::magic()) + 127u) << 23);
+// The integer in `biased` = integer + magic.
+MISH_DEVICE mish_i32 mish_integer(float biased) {
+    return mish_i32(bits_from_f32(biased) - bits_from_f32(Limits<float>::magic()));
 }
-MISH_DEVICE double mish_exp2(double k) {
-    return f64_from_bits((bits_from_f64(k + Limits<double>::magic()) + 1023u) << 52);
+MISH_DEVICE mish_i32 mish_integer(double biased) { return mish_i32(bits_from_f64(biased)); }
+
+// 2^k for k in the range of normal numbers.
+template <typename F> MISH_DEVICE F mish_exp2(mish_i32 k);
+template <> MISH_DEVICE float mish_exp2<float>(mish_i32 k) {
+    return f32_from_bits(mish_u32(k + 127) << 23);
 }
+template <> MISH_DEVICE double mish_exp2<double>(mish_i32 k) {
+    return f64_from_bits(mish_u64(mish_u32(k + 1023) << 20) << 32);
+}
+
+MISH_DEVICE mish_i32 mish_min(mish_i32 a, mish_i32 b) { return a < b ? a : b; }
+MISH_DEVICE mish_i32 mish_max(mish_i32 a, mish_i32 b) { return a > b ? a : b; }
 
 // value and exponent with x = value * 2^exponent, the value between 1 and 4 in magnitude (smaller
 // for a subnormal; zero, infinity and NaN stay themselves).
-MISH_DEVICE float mish_split(float x, float &exponent) {
-    mish_u32 field = bits_from_f32(x) >> 23 & 0xffu;
-    field = field > 253u ? 253u : field;
-    exponent = float(mish_i32(field) - 127);
-    return x * f32_from_bits((254u - field) << 23);
+MISH_DEVICE float mish_split(float x, mish_i32 &exponent) {
+    exponent = mish_min(mish_i32(bits_from_f32(x) >> 23 & 0xffu), 253) - 127;
+    return x * mish_exp2<float>(-exponent);
 }
-MISH_DEVICE double mish_split(double x, double &exponent) {
-    mish_u32 field = mish_u32(bits_from_f64(x) >> 52) & 0x7ffu;
-    field = field > 2045u ? 2045u : field;
-    exponent = double(mish_i32(field) - 1023);
-    return x * f64_from_bits(mish_u64(2046u - field) << 52);
+MISH_DEVICE double mish_split(double x, mish_i32 &exponent) {
+    exponent = mish_min(mish_i32(bits_from_f64(x) >> 52) & 0x7ff, 2045) - 1023;
+    return x * mish_exp2<double>(-exponent);
 }
 
-// The rounded sum and what rounding cut off (Knuth).
-template <typename F> MISH_DEVICE F mish_two_sum(F a, F b, F &cut) {
-    F sum = a + b;
-    F seen = sum - a;
-    cut = (a - (sum - seen)) + (b - seen);
-    return sum;
-}
-
-// a * b * 2^exponent, where the exponent may be far out of range: all steps but the last are exact.
-template <typename F> MISH_DEVICE F mish_scale(F product, F exponent) {
+// product * 2^exponent in two halves, of which only the last rounds. What the limits cut off is
+// past every finite result.
+template <typename F> MISH_DEVICE F mish_scale(F product, mish_i32 exponent) {
     typedef Limits<F> L;
-#pragma unroll
-    for (int step = 0; step < 3; ++step) {
-        F now = mish_at_most(mish_at_least(exponent, L::exp2_min()), L::exp2_max());
-        product *= mish_exp2(now);
-        exponent -= now;
-    }
-    return product;
+    exponent = mish_min(mish_max(exponent, 2 * L::exp2_min()), -2 * L::exp2_min());
+    const mish_i32 half = exponent >> 1;
+    return product * mish_exp2<F>(half) * mish_exp2<F>(exponent - half);
 }
 
 template <typename F> struct Exact {
     typedef Limits<F> L;
 
-    // e^x = 2^k (1 + q + q_low); scale = 2^k with k limited, k_rest what that cut off.
-    F q, q_low, scale, k_rest;
-    // e, z and d for the limited k, each with the part that rounding cut off; w = 1/d, rounded.
-    F e, e_low, z, z_low, d, d_low, w;
+    // e^x = 2^k (1 + q + q_low); scale = 2^limited with k limited, k_rest what that cut off.
+    F q, q_low, scale;
+    mish_i32 limited, k_rest;
+    // e for the limited k, and the part that rounding cut off.
+    F e, e_low;
+    // Whether q_low counts: the second derivative squares the errors of e.
+    bool carried;
 
-    // `wide` also keeps the low parts exact where e is so large that 1 + e or 1 + z^2 absorbs the
-    // 1; only the second derivative is still non-zero there.
-    MISH_DEVICE Exact(F x, bool wide) {
-        const F one = 1;
-        F k = mish_fma(x, L::log2_e(), L::magic()) - L::magic();
-        F r_exact = mish_fma(k, -L::ln2_high(), x);
-        F r = mish_fma(k, -L::ln2_low(), r_exact);
-        F r_low = mish_fma(k, -L::ln2_low(), r_exact - r);
-        F tail = mish_fma(r * r, L::exp_tail(r), r_low);
-        q = r + tail;
-        q_low = (r - q) + tail;
-
-        F limited = mish_at_least(k, L::k_min());
-        if (wide) limited = mish_at_most(limited, L::k_max());
-        scale = mish_exp2(limited);
-        k_rest = k - limited;
+    // For the second derivative k is limited from above as well.
+    MISH_DEVICE Exact(F x, bool second) : carried(second && L::carried()) {
+        const F biased = mish_fma(x, L::log2_e(), L::magic());
+        const F k = biased - L::magic();
+        const F reduced = mish_fma(k, -L::ln2_high(), x);  // exact
+        const F r = mish_fma(k, -L::ln2_low(), reduced);
+        const F r2 = r * r, tail = L::exp_tail(r);
+        q = mish_fma(r2, tail, r);
+        const mish_i32 whole = mish_integer(biased);
+        limited = mish_max(whole, L::k_min());
+        if (second) limited = mish_min(limited, L::k_max());
+        scale = mish_exp2<F>(limited);
+        k_rest = whole - limited;
         e = mish_fma(scale, q, scale);
-        e_low = mish_fma(scale, q_low, mish_fma(scale, q, scale - e));
-        z = one + e;
-        F cut;
-        if (wide) {
-            z_low = ((mish_at_least(e, one) - z) + mish_at_most(e, one)) + e_low;
-            F square = z * z;
-            d = square + one;
-            cut = mish_fma(z, z, -square) + ((square - d) + one);
-        } else {
-            z_low = ((one - z) + e) + e_low;
-            d = mish_fma(z, z, one);
-            cut = mish_fma(z, z, one - d);
+        e_low = mish_fma(scale, q, scale - e);
+        if (carried) {
+            q_low = mish_fma(r2, tail, r - q) + mish_fma(k, -L::ln2_low(), reduced - r);
+            e_low = mish_fma(scale, q_low, e_low);
         }
-        d_low = mish_fma(z + z, z_low, cut);
-        w = mish_reciprocal(d);
     }
 
-    // mish'(x)/2^k, rounded once.
-    MISH_DEVICE F first(F x) const {
-        F ratio = z * w;
-        F ratio_low = w * (mish_fma(-ratio, d, z) + mish_fma(-ratio, d_low, z_low));
-        F x4 = x * F(4);
-        F b = x4 * ratio;
-        F b_low = mish_fma(x4, ratio_low, mish_fma(x4, ratio, -b));
-        F a = z + F(1);
-        F a_low = ((z - a) + F(1)) + z_low;
-        F m_cut;
-        F m = mish_two_sum(a, b, m_cut);
-        F m_low = m_cut + (a_low + b_low);
-        F g = m * w;
-        F g_low = w * (mish_fma(-g, d, m) + mish_fma(-g, d_low, m_low));
-        F v = mish_fma(g, q, g);
-        F v_low = mish_fma(g, q, g - v) + mish_fma(g_low, q, g_low);
-        return v + mish_fma(g, q_low, v_low);
+    // z = 1 + e and d = z^2 + 1, each with the part that rounding cut off; 1/d = w (1 + w_rel).
+    struct Denominator {
+        F z, z_low, w, w_rel;
+        MISH_DEVICE explicit Denominator(const Exact &c) {
+            const F one = 1;
+            z = one + c.e;
+            z_low = rest(one, c.e, z, c.limited > 0) + c.e_low;
+            const F z2 = z * z;
+            const F d = z2 + one;
+            const F d_low = mish_fma(z + z, z_low, mish_fma(z, z, -z2) + ((z2 - d) + one));
+            w = mish_reciprocal(d);
+            w_rel = mish_fma(-d_low, w, mish_fma(-d, w, one));
+        }
+    };
+
+    // What rounding cut off a + b (Dekker), if b is the larger just where `b_larger` says.
+    static MISH_DEVICE F rest(F a, F b, F sum, bool b_larger) {
+        return ((b_larger ? b : a) - sum) + (b_larger ? a : b);
     }
 
-    // grad * first * 2^k without intermediate overflow or a second rounding that matters; `k_rest`
-    // at least 2 exp2_min.
-    MISH_DEVICE F times_first(F grad, F first, F k_rest) const {
-        F rest = mish_at_most(k_rest, F(0));
-        F near = mish_at_least(rest, L::exp2_min());
-        return grad * (first * scale) * mish_exp2(near) * mish_exp2(rest - near);
+    // mish'(x)/2^(k + 1).
+    MISH_DEVICE F first(F x, const Denominator &c) const {
+        const F half = 0.5;
+        const F ratio = c.z * c.w;
+        const F ratio_low =
+            mish_fma(ratio, c.w_rel, mish_fma(c.z_low, c.w, mish_fma(c.z, c.w, -ratio)));
+        const F x2 = x + x;
+        const F a = mish_fma(half, c.z, half);
+        const F a_low = mish_fma(half, c.z_low, mish_fma(half, c.z, -a) + half);
+        const F b = x2 * ratio;
+        const F b_low = mish_fma(x2, ratio_low, mish_fma(x2, ratio, -b));
+        const F m = a + b;
+        const F m_low = rest(a, b, m, limited < -1) + (a_low + b_low);
+        const F g = m * c.w;
+        F g_low = mish_fma(g, c.w_rel, mish_fma(m_low, c.w, mish_fma(m, c.w, -g)));
+        if (carried) g_low = mish_fma(g, q_low, g_low);
+        return mish_fma(g, q, mish_fma(g_low, q, g_low)) + g;
     }
 
-    // mish''(x) for the limited k, rounded once.
-    MISH_DEVICE F second(F x) const {
-        const F one = 1;
-        F w_rel = mish_fma(-d_low, w, mish_fma(-d, w, one));
-        F x2 = x + x;
-        F p = one - x;
-        F p_low = (one - p) - x;
-        F v = mish_fma(x2, w, p);
-        F v_low = mish_fma(x2, w, p - v) + mish_fma(x2 * w, w_rel, p_low);
-        F e2 = e + e;
-        F t = e2 * v;
-        F t_low = mish_fma(e2, v, -t) + mish_fma(e2, v_low, (e_low + e_low) * v);
-        F b_low, n_cut;
-        F b = mish_two_sum(F(2), x, b_low);
-        F n = mish_two_sum(b, t, n_cut);
-        F n_low = n_cut + (b_low + t_low);
-        F g = n * w;
-        F g_low = mish_fma(n, w, -g) + n_low * w;
-        F ws = w * scale;
-        F h = g * ws;
-        F h_low = mish_fma(g, ws, -h) + mish_fma(h, w_rel + w_rel, g_low * ws);
-        F s = mish_fma(h, q, h);
-        F s_low = mish_fma(h, q, h - s) + mish_fma(h_low, q, h_low);
-        return (s + mish_fma(h, q_low, s_low)) * F(4);
+    // grad * first * 2^(k + 1) without intermediate overflow or a second rounding that matters;
+    // `rest` at least 2 exp2_min.
+    MISH_DEVICE F times_first(F grad, F first, mish_i32 rest) const {
+        rest = mish_min(rest, 0);
+        const mish_i32 near = mish_max(rest, L::exp2_min());
+        return grad * (first * mish_exp2<F>(limited + 1)) * mish_exp2<F>(near) *
+               mish_exp2<F>(rest - near);
+    }
+
+    // mish''(x)/(8 scale) for the limited k.
+    MISH_DEVICE F second(F x, const Denominator &c) const {
+        const F half = 0.5, one = 1;
+        const F x2 = x + x;
+        const F p = one - x;
+        const F p_low = (one - p) - x;
+        const F v = mish_fma(x2, c.w, p);
+        const F v_low = mish_fma(x2, c.w, p - v) + mish_fma(x2 * c.w, c.w_rel, p_low);
+        const F t = e * v;
+        const F t_low = mish_fma(e, v, -t) + mish_fma(e, v_low, e_low * v);
+        const F b = mish_fma(half, x, one);
+        const F b_low = mish_fma(half, x, one - b);
+        const F n = b + t;
+        const F n_low = rest(b, t, n, limited > 0) + (b_low + t_low);
+        const F w2 = c.w * c.w;
+        const F w2_low = mish_fma(c.w, c.w, -w2);
+        const F h = n * w2;
+        const F h_low = mish_fma(n, w2, -h) + mish_fma(n, w2_low, n_low * w2);
+        const F w_rel2 = c.w_rel + c.w_rel;
+        F factor = mish_fma(w_rel2, q, w_rel2);
+        if (carried) factor += q_low;
+        return mish_fma(h, q + factor, mish_fma(h_low, q, h_low)) + h;
     }
 
     static MISH_DEVICE F forward(F x) {
-        F clamped = mish_at_most(mish_at_least(x, L::forward_min()), L::first_max());
-        const Exact c(clamped, false);
-        F a = c.z + F(1);
-        F a_low = (c.z - (a - F(1))) + c.z_low;
-        F ratio = a * c.w;
-        F ratio_low = c.w * (mish_fma(-ratio, c.d, a) + mish_fma(-ratio, c.d_low, a_low));
-        F u = mish_fma(clamped, c.q, clamped);
-        F u_low = mish_fma(clamped, c.q_low, mish_fma(clamped, c.q, clamped - u));
-        F y = mish_fma(u, ratio, mish_fma(u, ratio_low, u_low * ratio));
-        y = y * c.scale * mish_exp2(c.k_rest);
-        F right = x - (clamped + clamped) * c.w;
-        return mish_copysign(x > L::forward_right() ? right : y, x);
+        const F bounded = mish_at_least(x, L::forward_min());
+        const Exact c(mish_at_most(bounded, L::first_max()), false);
+        // tanh(softplus(x)) = e a/d with a = e + 2 and d = e a + 2
+        const F two = 2;
+        const F a = c.e + two;
+        const F a_low = ((two - a) + c.e) + c.e_low;
+        const F d = mish_fma(c.e, a, two);
+        const F d_low = mish_fma(c.e, a_low, mish_fma(c.e_low, a, mish_fma(c.e, a, two - d)));
+        const F w = mish_reciprocal(d);
+        const F ratio = a * w;
+        const F remainder = mish_fma(-ratio, d, a) + mish_fma(-ratio, d_low, a_low);
+        const F u = mish_fma(bounded, c.q, bounded);
+        const F u_low = mish_fma(bounded, c.q, bounded - u);
+        F y = mish_fma(u, ratio, mish_fma(u * w, remainder, u_low * ratio));
+        y = y * c.scale * mish_exp2<F>(c.k_rest);
+        return mish_copysign(x > L::first_max() ? x : y, x);
     }
 
     static MISH_DEVICE F backward(F grad_y, F x) {
-        F clamped = mish_at_most(mish_at_least(x, L::backward_min()), L::first_max());
+        const F clamped = mish_at_most(mish_at_least(x, L::backward_min()), L::first_max());
         const Exact c(clamped, false);
-        return c.times_first(grad_y, c.first(clamped), c.k_rest);
+        return c.times_first(grad_y, c.first(clamped, Denominator(c)), c.k_rest);
     }
 
     static MISH_DEVICE void double_backward(F grad_grad_x, F grad_y, F x, F &grad_grad_y,
                                             F &grad_x) {
-        F clamped = mish_at_most(mish_at_least(x, L::second_min()), L::second_max());
+        const F clamped = mish_at_most(mish_at_least(x, L::second_min()), L::second_max());
         const Exact c(clamped, true);
+        const Denominator denominator(c);
         // Further down mish' is zero beside any gradient.
-        F first_rest = mish_at_least(c.k_rest, F(2) * L::exp2_min());
-        grad_grad_y = c.times_first(grad_grad_x, c.first(clamped), first_rest);
+        const mish_i32 first_rest = mish_max(c.k_rest, 2 * L::exp2_min());
+        grad_grad_y = c.times_first(grad_grad_x, c.first(clamped, denominator), first_rest);
         // mish'' ~ e^x on the left and e^-2x on the right.
-        F rest = mish_at_most(c.k_rest, F(-2) * c.k_rest);
-        F a_exponent, b_exponent;
-        F a = mish_split(grad_grad_x, a_exponent);
-        F b = mish_split(grad_y, b_exponent);
-        grad_x = mish_scale(a * c.second(clamped) * b, a_exponent + b_exponent + rest);
+        const mish_i32 rest = mish_min(c.k_rest, -2 * c.k_rest);
+        mish_i32 a_exponent, b_exponent;
+        const F a = mish_split(grad_grad_x, a_exponent);
+        const F b = mish_split(grad_y, b_exponent);
+        grad_x = mish_scale(a * c.second(clamped, denominator) * b,
+                            a_exponent + b_exponent + rest + c.limited + 3);
     }
 };
 
@@ -257,7 +267,7 @@ struct Wide {
 #define MISH_TERM(c) sum = first ? c : mish_fma(sum, r, c); first = false;
         MISH_EXP_F64(MISH_TERM)
 #undef MISH_TERM
-        return sum * f64_from_bits((bits_from_f64(biased) + 1023u) << 52);
+        return sum * mish_exp2<double>(mish_integer(biased));
     }
 
     // mish'(x)
@@ -270,14 +280,14 @@ struct Wide {
         float bounded = mish_at_least(x, -210.0f);
         double e = exponential(mish_at_most(bounded, 25.0f));
         double n = mish_fma(e, e, e + e);
-        return float(double(bounded) * (n * mish_reciprocal_once(n + 2.0)));
+        return float(double(bounded) * (n * mish_reciprocal(n + 2.0)));
     }
 
     static MISH_DEVICE float backward(float grad_y, float x) {
         float clamped = mish_at_most(mish_at_least(x, -210.0f), 25.0f);
         double e = exponential(clamped);
         double z = e + 1.0;
-        double w = mish_reciprocal_once(mish_fma(z, z, 1.0));
+        double w = mish_reciprocal(mish_fma(z, z, 1.0));
         return float(double(grad_y) * first(clamped, e, z, w));
     }
 
@@ -286,7 +296,7 @@ struct Wide {
         float clamped = mish_at_most(mish_at_least(x, -300.0f), 150.0f);
         double e = exponential(clamped);
         double z = e + 1.0;
-        double w = mish_reciprocal_once(mish_fma(z, z, 1.0));
+        double w = mish_reciprocal(mish_fma(z, z, 1.0));
         double v = mish_fma(double(clamped + clamped), w, 1.0 - double(clamped));
         double n = mish_fma(e + e, v, 2.0 + double(clamped));
         double ew = e * w;
@@ -296,92 +306,131 @@ struct Wide {
     }
 };
 
-// For 16-bit types, in float. `K_MIN` and the power of two apart as in `Exact`, because bfloat16
-// has float's exponents; `WIDE_RANGE` says that gradients have them too, so that their products
-// need care.
-template <bool WIDE_RANGE> struct Brief {
+// For float16, in float. Past the bounds of x nothing but the limits is left.
+struct Brief {
     typedef Limits<float> L;
+    static MISH_DEVICE float min() { return -60.0f; }
 
-    // e^x = 2^k p; scale = 2^k with k limited, k_rest what that cut off; e, z, w for the limited k.
-    float p, scale, k_rest, e, z, w;
-
-    // Past these bounds nothing but the limits is left. float16's are so close that e needs no
-    // limited k.
-    static MISH_DEVICE float first_min() { return WIDE_RANGE ? L::backward_min() : -60.0f; }
-    static MISH_DEVICE float second_min() { return WIDE_RANGE ? L::second_min() : -60.0f; }
-    static MISH_DEVICE float second_max() { return WIDE_RANGE ? L::second_max() : 30.0f; }
+    // e^x and the rest of the formulas.
+    float e, z, w;
 
     MISH_DEVICE explicit Brief(float x) {
-        float k = mish_fma(x, L::log2_e(), L::magic()) - L::magic();
+        const float biased = mish_fma(x, L::log2_e(), L::magic());
+        const float k = biased - L::magic();
         // x log2(e) - k, with the digits of log2(e) that float lacks.
-        float f = mish_fma(x, float(MISH_LOG2_E - double(float(MISH_LOG2_E))),
-                           mish_fma(x, L::log2_e(), -k));
-        p = mish_exp2_approx(f);
-        float limited = WIDE_RANGE ? mish_at_most(mish_at_least(k, L::k_min()), L::k_max()) : k;
-        scale = mish_exp2(limited);
-        k_rest = k - limited;
-        e = p * scale;
-        z = mish_fma(p, scale, 1.0f);
+        const float f = mish_fma(x, float(MISH_LOG2_E - double(float(MISH_LOG2_E))),
+                                 mish_fma(x, L::log2_e(), -k));
+        e = mish_exp2_approx(f) * mish_exp2<float>(mish_integer(biased));
+        z = e + 1.0f;
         w = mish_reciprocal(mish_fma(z, z, 1.0f));
     }
 
-    MISH_DEVICE float times_first(float grad, float x, float k_rest) const {
-        float m = mish_fma(4.0f * x, z * w, z) + 1.0f;
-        if (!WIDE_RANGE) return grad * (m * w * e);
-        float rest = mish_at_most(k_rest, 0.0f);
-        float near = mish_at_least(rest, L::exp2_min());
-        return grad * (m * w * e) * mish_exp2(near) * mish_exp2(rest - near);
+    MISH_DEVICE float first(float x) const {
+        return (mish_fma(4.0f * x, z * w, z) + 1.0f) * w * e;
     }
 
     static MISH_DEVICE float forward(float x) {
-        float bounded = mish_at_least(x, WIDE_RANGE ? L::forward_min() : first_min());
+        const float bounded = mish_at_least(x, min());
         const Brief c(mish_at_most(bounded, L::first_max()));
-        float y = bounded * c.p * mish_fma(c.z, c.w, c.w) * c.scale;
-        return WIDE_RANGE ? y * mish_exp2(c.k_rest) : y;
+        return bounded * c.e * mish_fma(c.z, c.w, c.w);
     }
 
     static MISH_DEVICE float backward(float grad_y, float x) {
-        float clamped = mish_at_most(mish_at_least(x, first_min()), L::first_max());
-        const Brief c(clamped);
-        return c.times_first(grad_y, clamped, c.k_rest);
+        const float clamped = mish_at_most(mish_at_least(x, min()), L::first_max());
+        return grad_y * Brief(clamped).first(clamped);
     }
 
     static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
                                             float &grad_grad_y, float &grad_x) {
-        float clamped = mish_at_most(mish_at_least(x, second_min()), second_max());
+        const float clamped = mish_at_most(mish_at_least(x, min()), 30.0f);
         const Brief c(clamped);
-        float first_rest = mish_at_least(c.k_rest, 2.0f * L::exp2_min());
-        grad_grad_y = c.times_first(grad_grad_x, clamped, first_rest);
-        float v = mish_fma(clamped + clamped, c.w, 1.0f - clamped);
-        float n = mish_fma(c.e + c.e, v, 2.0f + clamped);
-        float second = 4.0f * (n * c.w) * (c.e * c.w);
-        if (!WIDE_RANGE) {
-            grad_x = grad_grad_x * grad_y * second;
-            return;
-        }
-        float rest = mish_at_most(c.k_rest, -2.0f * c.k_rest);
-        float a_exponent, b_exponent;
-        float a = mish_split(grad_grad_x, a_exponent);
-        float b = mish_split(grad_y, b_exponent);
-        grad_x = mish_scale(a * second * b, a_exponent + b_exponent + rest);
+        grad_grad_y = grad_grad_x * c.first(clamped);
+        const float v = mish_fma(clamped + clamped, c.w, 1.0f - clamped);
+        const float n = mish_fma(c.e + c.e, v, 2.0f + clamped);
+        grad_x = grad_grad_x * grad_y * (4.0f * (n * c.w) * (c.e * c.w));
+    }
+};
+
+// For bfloat16, in float. It has float's exponents, so a power of e is kept as a product of its
+// roots, which are normal numbers: multiplying a gradient by one at a time neither overflows nor
+// loses bits on the way to a result that can be represented.
+struct Factored {
+    // r = 2^(x c) and p = r (1 + x left): c has 16 bits, so that its product with a bfloat16 is
+    // exact, and `left` makes up for what that cuts off c, which for |x| < 280 is below 2^-9.
+    float r, p;
+
+    MISH_DEVICE Factored(float x, float c, float left) {
+        r = mish_exp2_approx(x * c);
+        p = mish_fma(r * x, left, r);
+    }
+
+    // e^x = p r
+    static MISH_DEVICE float forward(float x) {
+        const float bounded = mish_at_least(x, -110.0f);
+        const float below = mish_at_most(bounded, 15.0f);
+        const Factored c(below, MISH_LOG2_E_HALF, MISH_LOG2_E_HALF_LEFT);
+        const float z = mish_fma(c.p, c.r, 1.0f);
+        const float w = mish_reciprocal(mish_fma(z, z, 1.0f));
+        // The last factor alone may leave the normal numbers.
+        return bounded * mish_fma(z, w, w) * c.p * c.r;
+    }
+
+    // e^x = p r r
+    static MISH_DEVICE float backward(float grad_y, float x) {
+        const float clamped = mish_at_most(mish_at_least(x, -210.0f), 9.0f);
+        const Factored c(clamped, MISH_LOG2_E_THIRD, MISH_LOG2_E_THIRD_LEFT);
+        const float pr = c.p * c.r;
+        const float z = mish_fma(pr, c.r, 1.0f);
+        const float w = mish_reciprocal(mish_fma(z, z, 1.0f));
+        const float m = mish_fma(4.0f * clamped, z * w, z) + 1.0f;
+        // One factor before the gradient where it is above 1, after it where it is below: a
+        // subnormal gradient must not shrink first and grow again.
+        return grad_y * (m * w * mish_larger(c.p, pr)) * c.r * mish_smaller(c.r, 1.0f);
+    }
+
+    // In u = e^-|x|, so that nothing overflows on the right. With s = u on the right and 1 on the
+    // left, t = u/s, h = 1 + u, i = 1/(h^2 + s^2), w = s^2 i:
+    //   mish'  = i (h + s + 4 x h w) t
+    //   mish'' = 8 i^2 (s (1 + x/2) + t (1 - x + 2 x w)) u s
+    // and u s = e^-y = (p r)^2 with y = 2 x on the right and -x on the left.
+    static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
+                                            float &grad_grad_y, float &grad_x) {
+        x = mish_at_most(mish_at_least(x, -280.0f), 140.0f);
+        const bool right = x > 0.0f;
+        const float x2 = x + x;
+        const Factored c(mish_larger(-x, x2), -MISH_LOG2_E_HALF / 2, -MISH_LOG2_E_HALF_LEFT / 2);
+        const float root = c.p * c.r;
+        const float u = right ? root : root * root;
+        const float s = right ? root : 1.0f, t = right ? 1.0f : u;
+        const float h = 1.0f + u, s2 = s * s;
+        const float i = mish_reciprocal(mish_fma(h, h, s2));
+        // i, w and n doubled, which saves their factors.
+        const float i2 = i + i, w2 = s2 * i2;
+        const float m = mish_fma(x2, h * w2, h + s);
+        // t, by its factors
+        const float t_p = right ? 1.0f : c.p, t_r = right ? 1.0f : c.r;
+        grad_grad_y = grad_grad_x * t_p * t_r * (i * m) * t_p * t_r;
+
+        const float n2 = mish_fma(s, 2.0f + x, t * mish_fma(x2, w2, 2.0f - x2));
+        const float q = i2 * i2 * n2;
+        const bool first = mish_magnitude(grad_grad_x) > mish_magnitude(grad_y);
+        const float large = first ? grad_grad_x : grad_y, small = first ? grad_y : grad_grad_x;
+        // Half of the factors go to the larger gradient. The other half go to the smaller if it is
+        // large itself, so that the product cannot overflow, and else to the product, so that the
+        // smaller loses no bits; 2^5 is where both are safe.
+        const float product = large * c.p * c.r * q;
+        const bool both = mish_magnitude(small) >= 32.0f;
+        grad_x = (both ? small : product) * c.p * c.r * (both ? product : small);
     }
 };
 
 // What each element type is computed with.
-typedef Brief<false> MathF16;
+typedef Brief MathF16;
+typedef Factored MathBF16;
 #if MISH_FAST_DOUBLE
 typedef Wide MathF32;
-// Products of bfloat16's gradients need so much care in float that double is cheaper.
-struct MathBF16 : Brief<true> {
-    MISH_DEVICE explicit MathBF16(float x) : Brief<true>(x) {}
-    static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
-                                            float &grad_grad_y, float &grad_x) {
-        Wide::double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x);
-    }
-};
 #else
 typedef Exact<float> MathF32;
-typedef Brief<true> MathBF16;
 #endif
 typedef Exact<double> MathF64;
 

@@ -20,6 +20,7 @@ pub fn header(sm: u32) -> String {
         for (element, bytes) in [("F16", 2), ("BF16", 2), ("F32", 4), ("F64", 8)] {
             let Policy {
                 threads,
+                resident,
                 vectors,
                 vector_bytes,
                 load,
@@ -30,11 +31,13 @@ pub fn header(sm: u32) -> String {
                 text,
                 "template <> struct Policy<{class}, {element}> {{\n    \
                  static const int THREADS = {threads};\n    \
+                 static const int BLOCKS = {};\n    \
                  static const int VECTORS = {vectors};\n    \
                  static const int VECTOR_BYTES = {vector_bytes};\n    \
                  static const Cache LOAD = {};\n    \
                  static const Cache STORE = {};\n    \
                  static const int STRIDED_UNITS = {strided_units};\n}};",
+                (resident / threads).max(1),
                 hint(load),
                 hint(store)
             )

@@ -96,6 +96,16 @@ def polynomial(name, single, coefficients, note):
     yield name, "f32" if single else "f64", note, values
 
 
+def root(name, order):
+    """The exponent of bfloat16's e^(x/order): 16 bits, times a bfloat16, are exact in float."""
+    exact = 1 / (order * mp.log(2))
+    scale = mp.mpf(2) ** (16 - 1 - int(mp.floor(mp.log(exact, 2))))
+    short = mp.nint(exact * scale) / scale
+    yield name, "f32", f"log2(e)/{order} to 16 bits", text(float(short), True)
+    left = nearest(1 - short / exact, True)
+    yield f"{name}_LEFT", "f32", "what that lacks, relatively", text(left, True)
+
+
 def rust():
     """In f32 for float16, in f64 for bfloat16 and float32, in pairs of f64 for float64."""
     lines = [
@@ -133,6 +143,8 @@ def cuda():
         *logarithm("F64", False),
         *exponential("EXP_TAIL_F64", False, 9),
         *whole("EXP_F64", False, 6),
+        *root("LOG2_E_HALF", 2),
+        *root("LOG2_E_THIRD", 3),
     ]
     for name, kind, note, value in items:
         suffix = "f" if kind == "f32" else ""

@@ -21,6 +21,9 @@ pub enum Cache {
 pub struct Policy {
     /// Threads per block; small tensors use fewer.
     pub threads: u32,
+    /// Threads that a multiprocessor must have room for: caps the registers. 0 leaves them to the
+    /// compiler.
+    pub resident: u32,
     /// Vectors per thread and operand that are loaded before the first is used.
     pub vectors: u32,
     /// Bytes per vector access: 16, or 32 from sm_100 on.
@@ -47,6 +50,7 @@ struct Rule {
 const BASE: Policy = Policy {
     // Eight blocks fill a multiprocessor of 2048 threads; the tail of a wave stays fine-grained.
     threads: 256,
+    resident: 0,
     // With 2048 resident threads 32 bytes each are 64 KiB in flight per multiprocessor, above
     // the 20-40 KiB that bandwidth times latency asks for on every architecture so far.
     vectors: 2,

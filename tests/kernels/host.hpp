@@ -63,6 +63,10 @@ inline double mish_copysign(double magnitude, double sign) {
     return std::copysign(magnitude, sign);
 }
 
+inline float mish_magnitude(float x) { return std::fabs(x); }
+inline float mish_larger(float a, float b) { return std::fmax(a, b); }
+inline float mish_smaller(float a, float b) { return std::fmin(a, b); }
+
 // Positive, finite floats only.
 inline float mish_moved(float value, int ulps) {
     return f32_from_bits(bits_from_f32(value) + mish_u32(ulps));
@@ -70,19 +74,13 @@ inline float mish_moved(float value, int ulps) {
 
 inline float mish_exp2_approx(float x) {
     if (x != x || x == 0) return x + 1.0f;  // documented as they are
+    if (x < -126) return 0;                 // flushed
     return mish_moved(float(std::exp2(double(x))), hardware.exp2_ulps);
 }
 inline float mish_reciprocal(float x) {
     return x == x ? mish_moved(1.0f / x, hardware.reciprocal_ulps) : x;
 }
 inline double mish_reciprocal(double x) {
-    double result = 1.0 / x;
-    result += result * (hardware.reciprocal_off * hardware.reciprocal_error);
-    result = std::fma(result, std::fma(-x, result, 1.0), result);
-    return std::fma(result, std::fma(-x, result, 1.0), result);
-}
-
-inline double mish_reciprocal_once(double x) {
     double result = 1.0 / x;
     result += result * (hardware.reciprocal_off * hardware.reciprocal_error);
     return std::fma(result, std::fma(-x, result, 1.0), result);

@@ -49,7 +49,7 @@ template <class T> void write(void *address, const T &value) {
 }
 } // namespace
 
-#define MISH_KERNEL(threads) void
+#define MISH_KERNEL(...) void
 
 namespace {
 enum Cache { CACHE_DEFAULT = 0, CACHE_STREAM = 1, CACHE_NO_L1 = 2 };

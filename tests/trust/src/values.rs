@@ -167,6 +167,13 @@ pub fn same_result(
         (Op::DoubleBackward, 0) => (1, value(0)),
         (Op::DoubleBackward, _) => (2, value(0) * value(1)),
     };
+    // An infinite gradient times a derivative that is next to nothing: infinite or NaN, depending
+    // on whether the derivative underflows on the way.
+    let gradients = &inputs[..inputs.len() - 1];
+    let is_wild = gradients.iter().any(|&g| !to_f64(g, dtype).is_finite());
+    if order > 0 && is_wild && !to_f64(got, dtype).is_finite() {
+        return !to_f64(expected, dtype).is_finite();
+    }
     // Each backend is within 1 or 2 of the true value.
     let ulps = if order == 0 { 2 } else { 4 };
     agree(got, expected, dtype, x, order, factor, ulps)

@@ -8,11 +8,14 @@ mod examples;
 mod julia;
 mod kernel_math;
 mod libtorch;
+mod mutants;
 mod outcome;
 mod paths;
 mod python;
+mod supply;
 mod test;
 mod toolchain;
+mod trust;
 mod wheel;
 
 use std::process::ExitCode;
@@ -29,6 +32,8 @@ cargo xtask <task>
              [--no-torch] leaves out what needs PyTorch, [NAME...] runs only these steps
   wheel      the Python wheel, in dist/  [--check] also tests it beside the newest and the
              oldest PyTorch served, each in an environment of its own (11 GB)
+  trust      the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
+             planted bugs; the dependencies
   bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
 ";
 
@@ -50,6 +55,7 @@ fn run() -> Result<ExitCode> {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
+        "trust" => return trust::run(&rest),
         "wheel" => return wheel::run(&rest),
         "bindings" => command::cargo()
             .args(["run", "--quiet", "--package", "xtask-bindings", "--"])

@@ -9,7 +9,9 @@ use anyhow::{Result, bail};
 use crate::command::{cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::CORE;
-use crate::{build, c_suite, examples, kernel_math, libtorch, paths, toolchain, wheel};
+use crate::{
+    build, c_suite, examples, kernel_math, libtorch, paths, supply, toolchain, trust, wheel,
+};
 
 /// What steps need and only the first of them prepares.
 struct Context {
@@ -31,6 +33,8 @@ const STEPS: &[(&str, Step)] = &[
     }),
     ("rust", |_| rust()),
     ("c", |context| c_suite::all(&context.library)),
+    ("supply", |_| one("dependencies", supply::outcome())),
+    ("trust", |_| trust::share()),
     ("kernel math", |_| {
         one("kernel mathematics on the host", kernel_math::run())
     }),

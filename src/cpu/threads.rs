@@ -94,7 +94,8 @@ fn helpers(threads: usize) -> Option<Arc<ThreadPool>> {
 /// The pool's lock, or none if it cannot be had: held for microseconds as a rule, but for ever in
 /// the child of a fork that came while another thread held it.
 fn lock_pool() -> Option<MutexGuard<'static, Option<Pool>>> {
-    for _ in 0..10_000 {
+    // Few: on a busy machine each may cost a time slice.
+    for _ in 0..100 {
         match POOL.try_lock() {
             Ok(guard) => return Some(guard),
             Err(TryLockError::Poisoned(poison)) => return Some(poison.into_inner()),

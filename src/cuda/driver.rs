@@ -381,8 +381,7 @@ pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
             return None;
         }
         // SAFETY: an already loaded library is only looked up.
-        let found =
-            unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | libc::RTLD_NOLOAD) };
+        let found = unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | libc::RTLD_NOLOAD) };
         let Ok(library) = found else {
             // Only now: until then other threads have to search for themselves.
             SEARCHED_AT.store(objects, Ordering::Relaxed);

@@ -205,7 +205,10 @@ fn valgrind(binary: &Path, library: &Path, arguments: &[&str]) -> Outcome {
         program("valgrind")
             .args(["--quiet", "--error-exitcode=9", "--leak-check=full"])
             // A thread's last message and the pool live as long as the process.
-            .args(["--errors-for-leak-kinds=definite", "--show-leak-kinds=definite"])
+            .args([
+                "--errors-for-leak-kinds=definite",
+                "--show-leak-kinds=definite",
+            ])
             .arg(binary)
             .args(arguments)
             .env("LD_LIBRARY_PATH", libraries),

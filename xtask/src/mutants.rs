@@ -36,8 +36,15 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
     let tree = copy()?;
     let start = Instant::now();
     println!("the tree without any bug");
-    let clean = attempt(&tree, &chosen.iter().map(|m| m.by.as_str()).collect::<Vec<_>>())?;
-    ensure!(clean.is_none(), "fails without any bug:\n{}", clean.unwrap_or_default());
+    let clean = attempt(
+        &tree,
+        &chosen.iter().map(|m| m.by.as_str()).collect::<Vec<_>>(),
+    )?;
+    ensure!(
+        clean.is_none(),
+        "fails without any bug:\n{}",
+        clean.unwrap_or_default()
+    );
     let mut report = String::from("Planted bugs, and the scenario that noticed each:\n\n");
     let mut missed = 0;
     for mutant in &chosen {

@@ -14,11 +14,14 @@ use crate::paths;
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
+/// A check, and what it found in words.
+type Check = fn() -> Result<String>;
+
 /// The checks as tests.
 pub fn outcome() -> Outcome {
     let mut not_run = Vec::new();
     let (mut passed, mut failed) = (0, 0);
-    let checks: [(&str, fn() -> Result<String>); 4] = [
+    let checks: [(&str, Check); 4] = [
         ("sources and checksums", locked),
         ("licences", licences),
         ("withdrawn versions", withdrawn),
@@ -84,18 +87,29 @@ fn locked() -> Result<String> {
         }
     }
     ensure!(own >= 3 && fetched > 10, "the lock file was not understood");
-    Ok(format!("{fetched} packages by checksum, {own} of the project"))
+    Ok(format!(
+        "{fetched} packages by checksum, {own} of the project"
+    ))
 }
 
 /// Every licence is one that `deny.toml` allows.
 fn licences() -> Result<String> {
     let allowed = allowed()?;
     let tree = cargo()
-        .args(["tree", "--workspace", "--locked", "--edges", "all", "--target", "all"])
+        .args([
+            "tree",
+            "--workspace",
+            "--locked",
+            "--edges",
+            "all",
+            "--target",
+            "all",
+        ])
         .args(["--prefix", "none", "--format", "{p}|{l}"])
         .read()?;
     let mut seen = BTreeSet::new();
-    for line in tree.lines().filter(|line| !line.is_empty()) {
+    // Headings of kinds of dependencies are in brackets.
+    for line in tree.lines().filter(|line| line.contains('|')) {
         let (package, licence) = line.split_once('|').context("no licence column")?;
         let licence = licence.trim_end_matches(" (*)");
         ensure!(
@@ -116,7 +130,12 @@ fn allowed() -> Result<Vec<String>> {
         .and_then(|(_, rest)| rest.split_once(']'))
         .context("deny.toml has no list of licences")?
         .0;
-    Ok(list.split('"').skip(1).step_by(2).map(str::to_owned).collect())
+    Ok(list
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect())
 }
 
 /// An SPDX expression: alternatives of conjunctions, which may be in parentheses.
@@ -131,7 +150,10 @@ fn is_allowed(expression: &str, allowed: &[String]) -> bool {
         return alternatives.iter().any(|part| is_allowed(part, allowed));
     }
     let bare = alternatives[0].trim();
-    match bare.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')) {
+    match bare
+        .strip_prefix('(')
+        .and_then(|rest| rest.strip_suffix(')'))
+    {
         Some(inner) => is_allowed(inner, allowed),
         None => allowed.iter().any(|licence| licence == bare),
     }
@@ -158,18 +180,32 @@ fn split(text: &str, by: &str) -> Vec<String> {
 /// No locked version was withdrawn: packing the library asks the registry about each.
 fn withdrawn() -> Result<String> {
     let (success, text) = cargo()
-        .args(["package", "--package", "libmish", "--no-verify", "--allow-dirty"])
+        .args([
+            "package",
+            "--package",
+            "libmish",
+            "--no-verify",
+            "--allow-dirty",
+        ])
         .arg("--target-dir")
         .arg(paths::target().join("package"))
         .output()?;
-    let is_offline = ["failed to download", "failed to fetch", "Could not resolve", "offline"]
-        .iter()
-        .any(|part| text.contains(part));
+    let is_offline = [
+        "failed to download",
+        "failed to fetch",
+        "Could not resolve",
+        "offline",
+    ]
+    .iter()
+    .any(|part| text.contains(part));
     if !success && is_offline {
         return Err(Offline.into());
     }
     ensure!(success, "{text}");
-    let withdrawn: Vec<&str> = text.lines().filter(|line| line.contains("yanked")).collect();
+    let withdrawn: Vec<&str> = text
+        .lines()
+        .filter(|line| line.contains("yanked"))
+        .collect();
     ensure!(withdrawn.is_empty(), "{}", withdrawn.join("\n"));
     Ok("none".into())
 }
@@ -201,10 +237,20 @@ mod tests {
     #[test]
     fn expressions() {
         let allowed = ["MIT".to_owned(), "Zlib".to_owned()];
-        for good in ["MIT", "MIT OR GPL-3.0", "GPL-3.0/Zlib", "(GPL-3.0 OR MIT) AND Zlib"] {
+        for good in [
+            "MIT",
+            "MIT OR GPL-3.0",
+            "GPL-3.0/Zlib",
+            "(GPL-3.0 OR MIT) AND Zlib",
+        ] {
             assert!(is_allowed(good, &allowed), "{good}");
         }
-        for bad in ["", "GPL-3.0", "MIT AND GPL-3.0", "(MIT OR Zlib) AND GPL-3.0"] {
+        for bad in [
+            "",
+            "GPL-3.0",
+            "MIT AND GPL-3.0",
+            "(MIT OR Zlib) AND GPL-3.0",
+        ] {
             assert!(!is_allowed(bad, &allowed), "{bad}");
         }
     }

@@ -82,14 +82,12 @@ pub fn share() -> Vec<(String, Outcome)> {
     };
     vec![
         ("GPU path through the stand-in".into(), scenarios),
-        (
-            "GPU path, kernels under ASan and UBSan".into(),
-            sanitized,
-        ),
+        ("GPU path, kernels under ASan and UBSan".into(), sanitized),
         (
             "ThreadSanitizer".into(),
             Outcome::NotRun(
-                "needs a standard library built with it: a nightly toolchain and -Zbuild-std".into(),
+                "needs a standard library built with it: a nightly toolchain and -Zbuild-std"
+                    .into(),
             ),
         ),
         (

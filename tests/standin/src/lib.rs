@@ -536,7 +536,10 @@ fn names_in(image: &[u8]) -> HashSet<CString> {
     while let Some(at) = rest.windows(5).position(|window| window == b"mish_") {
         rest = &rest[at..];
         let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
-        let length = rest.iter().position(|byte| !is_part(byte)).unwrap_or(rest.len());
+        let length = rest
+            .iter()
+            .position(|byte| !is_part(byte))
+            .unwrap_or(rest.len());
         if matches!(rest.get(length), Some(0 | b'(')) {
             names.extend(CString::new(&rest[..length]).ok());
         }

@@ -43,14 +43,13 @@ pub fn check(bytes: &[u8]) -> Result<String> {
             _ => {}
         }
     }
-    ensure!(flags & u64::from(elf::DF_TEXTREL as u32) == 0, "text relocations");
+    ensure!(flags & u64::from(elf::DF_TEXTREL) == 0, "text relocations");
     ensure!(
-        flags & u64::from(elf::DF_BIND_NOW as u32) != 0
-            && flags_1 & u64::from(elf::DF_1_NOW as u32) != 0,
+        flags & u64::from(elf::DF_BIND_NOW) != 0 && flags_1 & u64::from(elf::DF_1_NOW) != 0,
         "binds symbols lazily"
     );
     ensure!(
-        flags_1 & u64::from(elf::DF_1_NODELETE as u32) != 0,
+        flags_1 & u64::from(elf::DF_1_NODELETE) != 0,
         "may be unloaded under its own threads"
     );
 

@@ -189,7 +189,7 @@ pub fn sweep() {
             for (i, &code) in CODES.iter().enumerate() {
                 for nth in 1..200 {
                     // Loading the kernels for each is what takes time.
-                    if !is_used && !super::is_full() && (i + nth as usize) % 4 != 0 {
+                    if !is_used && !super::is_full() && !(i + nth as usize).is_multiple_of(4) {
                         continue;
                     }
                     if !one_fault(kind, is_used, code, nth) {
@@ -273,12 +273,11 @@ fn one_fault(kind: Call, is_used: bool, code: u32, nth: u32) -> bool {
     }
     match hit.as_str() {
         // A pop that does nothing leaves what it was to pop, whoever calls it.
-        "cuCtxPopCurrent_v2" => {
+        "cuCtxPopCurrent_v2"
             // SAFETY: valid for writing.
-            if driver::current() != before {
+            if driver::current() != before => {
                 driver::get(|to| unsafe { (api().cuCtxPopCurrent_v2)(to) });
             }
-        }
         "cuThreadExchangeStreamCaptureMode" => {
             let mut mode = 0;
             // SAFETY: valid for reading and writing.

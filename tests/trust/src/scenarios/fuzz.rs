@@ -262,7 +262,8 @@ impl World {
             pointers[3 + self.random.below(2) as usize] = NULL;
         }
         if self.random.once_in(6) {
-            let out = op.inputs() + self.random.below((op.operands() - op.inputs()) as u64) as usize;
+            let out =
+                op.inputs() + self.random.below((op.operands() - op.inputs()) as u64) as usize;
             pointers[out] = pointers[self.random.below(op.operands() as u64) as usize];
         }
         let dtype = Dtype::ALL.into_iter().find(|d| *d as i32 == code);
@@ -375,7 +376,10 @@ impl World {
                 // Far outside of any buffer, or on itself.
                 wrong.extend([MAYBE + 27, MAYBE + 5]);
             }
-            if distinct.as_ref().is_some_and(|set| set.len() as i128 != output.count()) {
+            if distinct
+                .as_ref()
+                .is_some_and(|set| set.len() as i128 != output.count())
+            {
                 wrong.insert(27);
             }
             for (i, other) in views.iter().enumerate() {
@@ -457,7 +461,11 @@ impl World {
                 wrong.insert(status::DEVICE_MISMATCH);
             }
             home = home.or(Some(memory));
-            context = if context == 0 { memory.context } else { context };
+            context = if context == 0 {
+                memory.context
+            } else {
+                context
+            };
         }
         let of_stream = match stream as usize {
             0..=2 => None,
@@ -574,7 +582,8 @@ impl World {
             .map(|t| t.as_ref().map_or(std::ptr::null(), std::ptr::from_ref))
             .collect();
         let before = self.outputs(op, &pointers);
-        let what = || format!("{op:?} {tensors:x?} shapes {shapes:?} strides {strides:?} {stream:?}");
+        let what =
+            || format!("{op:?} {tensors:x?} shapes {shapes:?} strides {strides:?} {stream:?}");
         self.trace(&wrong, what);
         let got = call_tensors(op, &arguments, stream);
         self.verdict(got, &wrong, what);
@@ -654,6 +663,10 @@ impl World {
         let mut seen_shapes = Vec::new();
         for (i, tensor) in tensors.iter().enumerate() {
             let Some(tensor) = tensor else { continue };
+            let address = (tensor.data as u64).checked_add(tensor.byte_offset);
+            if address.is_none() {
+                wrong.insert(status::TOO_LARGE);
+            }
             match tensor.device_type {
                 1 => devices.push((CPU, tensor.device_id)),
                 2 | 3 | 13 => devices.push((CUDA, tensor.device_id)),
@@ -694,19 +707,13 @@ impl World {
             }
             let count = match shape.contains(&0) {
                 true => Some(0),
-                false => shape
-                    .iter()
-                    .try_fold(1_i64, |n, &size| n.checked_mul(size)),
+                false => shape.iter().try_fold(1_i64, |n, &size| n.checked_mul(size)),
             };
             let Some(count) = count else {
                 wrong.insert(status::TOO_LARGE);
                 continue;
             };
             counts.push(count);
-            let address = (tensor.data as u64).checked_add(tensor.byte_offset);
-            if address.is_none() {
-                wrong.insert(status::TOO_LARGE);
-            }
             // An optional output without memory is skipped.
             if tensor.data.is_null() && (i < inputs || op != Op::DoubleBackward) {
                 wrong.insert(status::NULL_POINTER);
@@ -756,14 +763,18 @@ impl World {
             let has_null = tensors[..inputs].iter().any(Option::is_none)
                 || (op != Op::DoubleBackward && tensors[inputs].is_none())
                 || tensors[inputs..].iter().all(Option::is_none)
-                || tensors.iter().flatten().any(|t| t.ndim > 0 && t.shape.is_null());
+                || tensors
+                    .iter()
+                    .flatten()
+                    .any(|t| t.ndim > 0 && t.shape.is_null());
             if !has_null {
                 wrong.remove(&status::NULL_POINTER);
             }
             return Some(pointers);
         }
         let whole = !wrong.iter().any(|code| (20..40).contains(code));
-        if let (true, Some(&dtype), Some(&(device, id))) = (whole, dtypes.first(), devices.first()) {
+        if let (true, Some(&dtype), Some(&(device, id))) = (whole, dtypes.first(), devices.first())
+        {
             self.judge(op, device, dtype, &views, stream, Some(id), wrong);
         }
         if is_on_host && wrong.iter().all(|code| *code >= MAYBE) {
@@ -811,7 +822,11 @@ impl World {
                     if is_null {
                         wrong.insert(status::NULL_POINTER);
                     }
-                    let to = if is_null { std::ptr::null_mut() } else { &raw mut count };
+                    let to = if is_null {
+                        std::ptr::null_mut()
+                    } else {
+                        &raw mut count
+                    };
                     let got = (mish().mish_device_count)(device, to);
                     self.verdict(got, &wrong, || format!("device_count {device}"));
                     let expected = if got != 0 || is_null { -7 } else { device };
@@ -868,14 +883,14 @@ impl World {
                 what()
             );
             self.counts.failed[got as usize] += 1;
-            if self.counts.calls % 64 == 0 {
+            if self.counts.calls.is_multiple_of(64) {
                 let message = abi::last_error();
                 let (argument, rest) = message.split_once(": ").unwrap_or(("", ""));
                 let is_named = !argument.is_empty() && !rest.is_empty();
                 assert!(is_named, "{message:?} names no argument");
             }
         }
-        if self.counts.calls % 4096 == 0 {
+        if self.counts.calls.is_multiple_of(4096) {
             // A kernel that went astray would have left an error.
             for &(stream, _) in &self.streams {
                 // SAFETY: a stream.

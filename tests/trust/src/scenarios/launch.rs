@@ -324,7 +324,7 @@ fn steps(
         } else {
             high += reach
         }
-        let gap = if round % 3 == 0 && shape.len() < 4 {
+        let gap = if round.is_multiple_of(3) && shape.len() < 4 {
             random.below(3) as i64
         } else {
             0

@@ -521,9 +521,7 @@ pub fn panic() {
             assert_eq!(driver::modules(), before.0, "a module is left");
             let mut mode = 0;
             // SAFETY: valid for reading and writing.
-            driver::ok(unsafe {
-                (driver::driver().cuThreadExchangeStreamCaptureMode)(&mut mode)
-            });
+            driver::ok(unsafe { (driver::driver().cuThreadExchangeStreamCaptureMode)(&mut mode) });
             assert_eq!(mode, 0, "the thread's capture mode is left changed");
         }
         ones.check(stream);

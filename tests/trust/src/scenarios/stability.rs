@@ -23,10 +23,8 @@ pub fn run(iterations: u32) {
     let context = driver::create_context(0);
     let mut random = Random(0x5eed);
     for dtype in [Dtype::F16, Dtype::BF16, Dtype::F32] {
-        for (device, place, name) in [
-            (CPU, Place::Host, "CPU"),
-            (CUDA, Place::Device, "GPU path"),
-        ] {
+        for (device, place, name) in [(CPU, Place::Host, "CPU"), (CUDA, Place::Device, "GPU path")]
+        {
             let mut layer = Layer::new(dtype, device, place);
             for iteration in 0..iterations {
                 layer.train(&mut random, iteration);
@@ -37,9 +35,15 @@ pub fn run(iterations: u32) {
                 dtype.name(),
                 layer.results,
                 layer.infinite,
-                layer.weights.iter().fold(0_f64, |most, w| most.max(w.abs()))
+                layer
+                    .weights
+                    .iter()
+                    .fold(0_f64, |most, w| most.max(w.abs()))
             );
-            assert!(layer.infinite > 0 || iterations < 100, "the range was not used");
+            assert!(
+                layer.infinite > 0 || iterations < 100,
+                "the range was not used"
+            );
         }
     }
     driver::destroy_context(context);
@@ -116,7 +120,8 @@ impl Layer {
         self.check(iteration);
         // Descent on y²/2 and the penalty on the gradient; units with wild inputs stay.
         for e in (0..N).filter(|e| e % 4 != 3) {
-            let read = |k: usize| values::to_f64(values::read(self.buffers[k].bytes(), e, dtype), dtype);
+            let read =
+                |k: usize| values::to_f64(values::read(self.buffers[k].bytes(), e, dtype), dtype);
             let slope = read(3) * read(4) * input[e] + 0.1 * read(6);
             assert!(slope.is_finite(), "iteration {iteration}: slope {slope}");
             self.weights[e] = (self.weights[e] - 0.01 * slope.clamp(-1.0, 1.0)).clamp(-8.0, 8.0);
@@ -130,11 +135,22 @@ impl Layer {
             values::to_f64(values::read(self.buffers[k].bytes(), e, dtype), dtype)
         };
         let mut wide: Vec<Vec<f64>> = (0..7)
-            .map(|k| (0..N).map(|e| if k < 3 { read(k, e) } else { 0.0 }).collect())
+            .map(|k| {
+                (0..N)
+                    .map(|e| if k < 3 { read(k, e) } else { 0.0 })
+                    .collect()
+            })
             .collect();
         let w: Vec<Pointer> = wide.iter_mut().map(|v| v.as_mut_ptr().cast()).collect();
         succeeded(call(Op::Forward, CPU, Dtype::F64, &[w[2], w[3]], N, NULL));
-        succeeded(call(Op::Backward, CPU, Dtype::F64, &[w[1], w[2], w[4]], N, NULL));
+        succeeded(call(
+            Op::Backward,
+            CPU,
+            Dtype::F64,
+            &[w[1], w[2], w[4]],
+            N,
+            NULL,
+        ));
         let all = [w[0], w[1], w[2], w[5], w[6]];
         succeeded(call(Op::DoubleBackward, CPU, Dtype::F64, &all, N, NULL));
         let mut infinite = 0;

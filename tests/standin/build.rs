@@ -28,6 +28,9 @@ fn main() {
     println!("cargo::rerun-if-env-changed=MISH_SANITIZE");
     let is_sanitized = env::var_os("MISH_SANITIZE").is_some();
     println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libcuda.so.1");
+    if !is_sanitized {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-z,defs");
+    }
     let mut variants: Vec<(u32, String)> = Vec::new();
     let mut table = String::from("match sm {\n");
     for sm in ARCHITECTURES {
@@ -89,6 +92,8 @@ fn compile(out: &Path, sm: u32, header: &str, is_sanitized: bool) {
             .flag("-fno-omit-frame-pointer");
     }
     build
+        // The objects have one name.
+        .out_dir(&folder)
         .cpp(true)
         .std("c++17")
         .opt_level(1)

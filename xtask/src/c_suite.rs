@@ -71,7 +71,7 @@ pub fn all(library: &Path) -> Vec<(String, Outcome)> {
                 // Valgrind's float arithmetic is not the machine's, where accuracy is checked.
                 let arguments: Option<&[&str]> = match name {
                     "bad_input" | "header" | "layer" => Some(&[]),
-                    "endurance" => Some(&["20000"]),
+                    "endurance" => Some(&["5000"]),
                     _ => None,
                 };
                 if let Some(arguments) = arguments {

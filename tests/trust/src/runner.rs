@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::scenarios::{ALL, Driver, Scenario};
 
 /// No scenario may take longer.
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(1200);
 
 /// Runs the scenarios whose names contain one of `names` (all of them for none); prints a line
 /// for each and cargo's closing line.

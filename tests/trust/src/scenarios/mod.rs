@@ -53,6 +53,11 @@ pub fn is_full() -> bool {
     std::env::var_os("MISH_TRUST_FULL").is_some()
 }
 
+/// Whether to run less than the usual share, as for each of many planted bugs.
+pub fn is_brief() -> bool {
+    std::env::var_os("MISH_FAIL_FAST").is_some()
+}
+
 pub fn find(name: &str) -> Option<&'static Scenario> {
     ALL.iter().find(|scenario| scenario.name == name)
 }

@@ -13,8 +13,9 @@ struct Span {
     mish_u64 vectors;
     // Elements before the first aligned vector.
     mish_u32 head;
-    // Vectors per thread: the policy's number, or 1 to spread a small tensor over the device.
-    mish_u32 per_thread;
+    // Blocks that do the policy's number of vectors per thread; none if the tensor is small, to
+    // spread it over the device.
+    mish_u32 tiles;
 };
 static_assert(sizeof(Span) == 24, "mirrored by the host");
 
@@ -44,63 +45,60 @@ MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out, mi
     }
 }
 
-// A block does one tile of blockDim.x * per_thread vectors; the block after the last tile does
-// head and tail. Pointers are deliberately not __restrict__: an output may be one of the inputs,
-// and every thread loads all of its vectors before it stores the first.
+// A tile is blockDim.x * VECTORS vectors. The first blocks do one tile each; in those after them a
+// thread does one of the remaining vectors, or one element of head and tail. Pointers are
+// deliberately not __restrict__: an output may be one of the inputs, and every thread loads all
+// of its vectors before it stores the first.
 template <class O, class E, class P>
 MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span &span) {
     typedef Vector<E, P::VECTOR_BYTES> V;
     typedef typename E::Value Value;
     typedef typename E::Bits Bits;
-    const mish_u64 first = mish_u64(blockIdx.x) * (blockDim.x * span.per_thread);
+    const mish_u32 head_bytes = span.head * mish_u32(sizeof(Bits));
 
-    if (first >= span.vectors) {
-        mish_u64 i = threadIdx.x;
-        if (i >= span.head) i += span.vectors * V::ELEMENTS;
-        if (i >= span.n) return;
-        Value arguments[O::INPUTS], results[O::OUTPUTS];
-#pragma unroll
-        for (int k = 0; k < O::INPUTS; ++k) {
-            Bits bits;
-            load_scalar((const char *)in[k] + i * sizeof(Bits), bits);
-            arguments[k] = E::value(bits);
-        }
-        O::template apply<E>(arguments, results);
-#pragma unroll
-        for (int k = 0; k < O::OUTPUTS; ++k)
-            if (!O::OPTIONAL_OUTPUTS || out[k])
-                store_scalar((char *)out[k] + i * sizeof(Bits), E::bits(results[k]));
-        return;
-    }
-
-    const mish_u64 head_bytes = span.head * sizeof(Bits);
-    const mish_u64 mine = (first + threadIdx.x) * P::VECTOR_BYTES + head_bytes;
-    const mish_u32 step = blockDim.x * P::VECTOR_BYTES;
-
-    if (span.per_thread == P::VECTORS
-        && first + mish_u64(blockDim.x) * P::VECTORS <= span.vectors) {
+    if (blockIdx.x < span.tiles) {
+        const mish_u64 first = mish_u64(blockIdx.x) * (blockDim.x * P::VECTORS) + threadIdx.x;
+        const mish_u64 offset = first * P::VECTOR_BYTES + head_bytes;
+        const mish_u32 step = blockDim.x * P::VECTOR_BYTES;
         Words<V::WORDS> loaded[P::VECTORS][O::INPUTS];
 #pragma unroll
         for (int j = 0; j < P::VECTORS; ++j)
 #pragma unroll
             for (int k = 0; k < O::INPUTS; ++k)
-                load_vector<P::LOAD>((const char *)in[k] + mine + j * step, loaded[j][k]);
+                load_vector<P::LOAD>((const char *)in[k] + offset + j * step, loaded[j][k]);
 #pragma unroll
         for (int j = 0; j < P::VECTORS; ++j)
-            one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded[j], out, mine + j * step);
+            one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded[j], out, offset + j * step);
         return;
     }
 
-    // The last, partial tile, and small tensors.
-#pragma unroll 1
-    for (mish_u32 j = 0; j < span.per_thread; ++j) {
-        if (first + mish_u64(j) * blockDim.x + threadIdx.x >= span.vectors) return;
+    mish_u64 i = mish_u64(span.tiles) * (blockDim.x * P::VECTORS)
+               + mish_u64(blockIdx.x - span.tiles) * blockDim.x + threadIdx.x;
+    if (i < span.vectors) {
+        const mish_u64 offset = i * P::VECTOR_BYTES + head_bytes;
         Words<V::WORDS> loaded[O::INPUTS];
 #pragma unroll
         for (int k = 0; k < O::INPUTS; ++k)
-            load_vector<P::LOAD>((const char *)in[k] + mine + j * step, loaded[k]);
-        one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded, out, mine + j * step);
+            load_vector<P::LOAD>((const char *)in[k] + offset, loaded[k]);
+        one_vector<O, E, P::VECTOR_BYTES, P::STORE>(loaded, out, offset);
+        return;
     }
+
+    i -= span.vectors;
+    if (i >= span.head) i += span.vectors * V::ELEMENTS;
+    if (i >= span.n) return;
+    Value arguments[O::INPUTS], results[O::OUTPUTS];
+#pragma unroll
+    for (int k = 0; k < O::INPUTS; ++k) {
+        Bits bits;
+        load_scalar((const char *)in[k] + i * sizeof(Bits), bits);
+        arguments[k] = E::value(bits);
+    }
+    O::template apply<E>(arguments, results);
+#pragma unroll
+    for (int k = 0; k < O::OUTPUTS; ++k)
+        if (!O::OPTIONAL_OUTPUTS || out[k])
+            store_scalar((char *)out[k] + i * sizeof(Bits), E::bits(results[k]));
 }
 
 #endif

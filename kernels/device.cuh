@@ -199,10 +199,37 @@ MISH_DEVICE double mish_at_most(double x, double bound) {
     return mish_u64(__double_as_longlong(x)) - from <= infinity - from ? bound : x;
 }
 
+// x > bound, or a NaN, for a positive bound.
+MISH_DEVICE bool mish_above(float x, float bound) { return !(x <= bound); }
+MISH_DEVICE bool mish_above(double x, double bound) {
+    return __double_as_longlong(x) > __double_as_longlong(bound);
+}
+
+// a where the mask is set, b elsewhere. In assembly, because the compiler would turn masks into
+// predicates, of which there are not enough for all elements of a vector.
+MISH_DEVICE float mish_select(mish_u32 mask, float a, float b) {
+    mish_u32 result;
+    asm("lop3.b32 %0, %1, %2, %3, 0xCA;"
+        : "=r"(result) : "r"(mask), "r"(__float_as_uint(a)), "r"(__float_as_uint(b)));
+    return __uint_as_float(result);
+}
+
 MISH_DEVICE float mish_magnitude(float x) { return fabsf(x); }
-// For numbers; what they make of a NaN beside a number does not matter where they are used.
-MISH_DEVICE float mish_larger(float a, float b) { return fmaxf(a, b); }
-MISH_DEVICE float mish_smaller(float a, float b) { return fminf(a, b); }
+// NaN if either is.
+MISH_DEVICE float mish_larger(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+    return mish_at_least(a, b);
+#else
+    return a > b || a != a ? a : b;
+#endif
+}
+MISH_DEVICE float mish_smaller(float a, float b) {
+#if __CUDA_ARCH__ >= 800
+    return mish_at_most(a, b);
+#else
+    return a < b || a != a ? a : b;
+#endif
+}
 
 MISH_DEVICE float mish_copysign(float magnitude, float sign) { return copysignf(magnitude, sign); }
 MISH_DEVICE double mish_copysign(double magnitude, double sign) {

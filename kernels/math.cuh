@@ -26,6 +26,8 @@ template <> struct Limits<float> {
     static MISH_DEVICE float log2_e() { return float(MISH_LOG2_E); }
     static MISH_DEVICE float ln2_high() { return MISH_LN2_HIGH_F32; }
     static MISH_DEVICE float ln2_low() { return MISH_LN2_LOW_F32; }
+    // e^x >= 2^k makes z^2 > 2^p, p the digits.
+    static MISH_DEVICE mish_i32 half_digits() { return 12; }
     static MISH_DEVICE mish_i32 k_min() { return -60; }
     static MISH_DEVICE mish_i32 k_max() { return 30; }
     static MISH_DEVICE mish_i32 exp2_min() { return -126; }
@@ -35,6 +37,7 @@ template <> struct Limits<float> {
     static MISH_DEVICE float second_min() { return -300.0f; }
     static MISH_DEVICE float second_max() { return 150.0f; }
     static MISH_DEVICE bool carried() { return true; }
+    static MISH_DEVICE bool shortcut() { return false; }
     static MISH_DEVICE float exp_tail(float r) {
         float sum = 0.0f;
         bool first = true;
@@ -50,6 +53,7 @@ template <> struct Limits<double> {
     static MISH_DEVICE double log2_e() { return MISH_LOG2_E; }
     static MISH_DEVICE double ln2_high() { return MISH_LN2_HIGH_F64; }
     static MISH_DEVICE double ln2_low() { return MISH_LN2_LOW_F64; }
+    static MISH_DEVICE mish_i32 half_digits() { return 26; }
     static MISH_DEVICE mish_i32 k_min() { return -200; }
     static MISH_DEVICE mish_i32 k_max() { return 60; }
     static MISH_DEVICE mish_i32 exp2_min() { return -1022; }
@@ -60,6 +64,8 @@ template <> struct Limits<double> {
     static MISH_DEVICE double second_max() { return 1120.0; }
     // Half a unit in the last place is not worth seven operations.
     static MISH_DEVICE bool carried() { return false; }
+    // A branch costs less than the double arithmetic that it saves.
+    static MISH_DEVICE bool shortcut() { return true; }
     static MISH_DEVICE double exp_tail(double r) {
         double sum = 0.0;
         bool first = true;
@@ -87,6 +93,21 @@ template <> MISH_DEVICE double mish_exp2<double>(mish_i32 k) {
 
 MISH_DEVICE mish_i32 mish_min(mish_i32 a, mish_i32 b) { return a < b ? a : b; }
 MISH_DEVICE mish_i32 mish_max(mish_i32 a, mish_i32 b) { return a > b ? a : b; }
+
+// Whether a gradient times mish'' is a normal number wherever k is not limited.
+MISH_DEVICE bool mish_is_tame(float) { return false; }
+MISH_DEVICE bool mish_is_tame(double grad) {
+    return (mish_u32(bits_from_f64(grad) >> 32) & 0x7fffffffu) > 0x20000000u;  // 2^-511
+}
+
+// All ones for a negative x.
+MISH_DEVICE mish_u32 mish_mask(float x) { return mish_u32(mish_i32(bits_from_f32(x)) >> 31); }
+
+// A size with the sign of a b c.
+MISH_DEVICE float mish_signed(float size, float a, float b, float c) {
+    const mish_u32 sign = bits_from_f32(a) ^ bits_from_f32(b) ^ bits_from_f32(c);
+    return f32_from_bits(bits_from_f32(size) | (sign & 0x80000000u));
+}
 
 // value and exponent with x = value * 2^exponent, the value between 1 and 4 in magnitude (smaller
 // for a subnormal; zero, infinity and NaN stay themselves).
@@ -147,9 +168,11 @@ template <typename F> struct Exact {
             const F one = 1;
             z = one + c.e;
             z_low = rest(one, c.e, z, c.limited > 0) + c.e_low;
-            const F z2 = z * z;
-            const F d = z2 + one;
-            const F d_low = mish_fma(z + z, z_low, mish_fma(z, z, -z2) + ((z2 - d) + one));
+            const F d = mish_fma(z, z, one);
+            // Past 2^p, 1 - d would round, so the 1 is added last; below, first.
+            const bool large = c.limited >= L::half_digits();
+            const F before = large ? F(0) : one, after = large ? one : F(0);
+            const F d_low = mish_fma(z + z, z_low, mish_fma(z, z, before - d) + after);
             w = mish_reciprocal(d);
             w_rel = mish_fma(-d_low, w, mish_fma(-d, w, one));
         }
@@ -182,10 +205,12 @@ template <typename F> struct Exact {
     // grad * first * 2^(k + 1) without intermediate overflow or a second rounding that matters;
     // `rest` at least 2 exp2_min.
     MISH_DEVICE F times_first(F grad, F first, mish_i32 rest) const {
-        rest = mish_min(rest, 0);
-        const mish_i32 near = mish_max(rest, L::exp2_min());
-        return grad * (first * mish_exp2<F>(limited + 1)) * mish_exp2<F>(near) *
-               mish_exp2<F>(rest - near);
+        F product = grad * (first * mish_exp2<F>(limited + 1));
+        if (rest < 0) {
+            const mish_i32 near = mish_max(rest, L::exp2_min());
+            product = product * mish_exp2<F>(near) * mish_exp2<F>(rest - near);
+        }
+        return product;
     }
 
     // mish''(x)/(8 scale) for the limited k.
@@ -215,20 +240,21 @@ template <typename F> struct Exact {
     static MISH_DEVICE F forward(F x) {
         const F bounded = mish_at_least(x, L::forward_min());
         const Exact c(mish_at_most(bounded, L::first_max()), false);
-        // tanh(softplus(x)) = e a/d with a = e + 2 and d = e a + 2
+        // tanh(softplus(x)) = n/(n + 2) with n = e (e + 2)
         const F two = 2;
         const F a = c.e + two;
-        const F a_low = ((two - a) + c.e) + c.e_low;
-        const F d = mish_fma(c.e, a, two);
-        const F d_low = mish_fma(c.e, a_low, mish_fma(c.e_low, a, mish_fma(c.e, a, two - d)));
+        const F a_low = (two - a) + c.e;
+        const F n = c.e * a;
+        F n_low = mish_fma(c.e, a_low, mish_fma(c.e, a, -n));
+        if (L::carried()) n_low = mish_fma(c.e_low, a + c.e, n_low);
+        const F d = n + two;
+        const F d_low = rest(two, n, d, c.limited > 0) + n_low;
         const F w = mish_reciprocal(d);
-        const F ratio = a * w;
-        const F remainder = mish_fma(-ratio, d, a) + mish_fma(-ratio, d_low, a_low);
-        const F u = mish_fma(bounded, c.q, bounded);
-        const F u_low = mish_fma(bounded, c.q, bounded - u);
-        F y = mish_fma(u, ratio, mish_fma(u * w, remainder, u_low * ratio));
-        y = y * c.scale * mish_exp2<F>(c.k_rest);
-        return mish_copysign(x > L::first_max() ? x : y, x);
+        const F ratio = n * w;
+        const F remainder = mish_fma(-ratio, d, n) + mish_fma(-ratio, d_low, n_low);
+        F y = mish_fma(bounded, ratio, bounded * w * remainder);
+        if (c.k_rest != 0) y *= mish_exp2<F>(c.k_rest);
+        return mish_copysign(mish_above(x, L::first_max()) ? x : y, x);
     }
 
     static MISH_DEVICE F backward(F grad_y, F x) {
@@ -245,13 +271,18 @@ template <typename F> struct Exact {
         // Further down mish' is zero beside any gradient.
         const mish_i32 first_rest = mish_max(c.k_rest, 2 * L::exp2_min());
         grad_grad_y = c.times_first(grad_grad_x, c.first(clamped, denominator), first_rest);
+        const F second = c.second(clamped, denominator);
+        if (L::shortcut() && c.k_rest == 0 && mish_is_tame(grad_grad_x)) {
+            // Nothing to lose: the first product stays normal.
+            grad_x = grad_grad_x * (second * mish_exp2<F>(c.limited + 3)) * grad_y;
+            return;
+        }
         // mish'' ~ e^x on the left and e^-2x on the right.
         const mish_i32 rest = mish_min(c.k_rest, -2 * c.k_rest);
         mish_i32 a_exponent, b_exponent;
         const F a = mish_split(grad_grad_x, a_exponent);
         const F b = mish_split(grad_y, b_exponent);
-        grad_x = mish_scale(a * c.second(clamped, denominator) * b,
-                            a_exponent + b_exponent + rest + c.limited + 3);
+        grad_x = mish_scale(a * second * b, a_exponent + b_exponent + rest + c.limited + 3);
     }
 };
 
@@ -396,31 +427,30 @@ struct Factored {
     static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
                                             float &grad_grad_y, float &grad_x) {
         x = mish_at_most(mish_at_least(x, -280.0f), 140.0f);
-        const bool right = x > 0.0f;
+        const mish_u32 left = mish_mask(x);
         const float x2 = x + x;
         const Factored c(mish_larger(-x, x2), -MISH_LOG2_E_HALF / 2, -MISH_LOG2_E_HALF_LEFT / 2);
         const float root = c.p * c.r;
-        const float u = right ? root : root * root;
-        const float s = right ? root : 1.0f, t = right ? 1.0f : u;
+        const float u = mish_select(left, root * root, root);
+        const float s = mish_select(left, 1.0f, root), t = mish_select(left, u, 1.0f);
         const float h = 1.0f + u, s2 = s * s;
         const float i = mish_reciprocal(mish_fma(h, h, s2));
-        // i, w and n doubled, which saves their factors.
-        const float i2 = i + i, w2 = s2 * i2;
-        const float m = mish_fma(x2, h * w2, h + s);
+        const float w = s2 * i;
+        const float m = mish_fma(4.0f * x, h * w, h + s);
         // t, by its factors
-        const float t_p = right ? 1.0f : c.p, t_r = right ? 1.0f : c.r;
+        const float t_p = mish_select(left, c.p, 1.0f), t_r = mish_select(left, c.r, 1.0f);
         grad_grad_y = grad_grad_x * t_p * t_r * (i * m) * t_p * t_r;
 
-        const float n2 = mish_fma(s, 2.0f + x, t * mish_fma(x2, w2, 2.0f - x2));
-        const float q = i2 * i2 * n2;
-        const bool first = mish_magnitude(grad_grad_x) > mish_magnitude(grad_y);
-        const float large = first ? grad_grad_x : grad_y, small = first ? grad_y : grad_grad_x;
-        // Half of the factors go to the larger gradient. The other half go to the smaller if it is
-        // large itself, so that the product cannot overflow, and else to the product, so that the
-        // smaller loses no bits; 2^5 is where both are safe.
-        const float product = large * c.p * c.r * q;
-        const bool both = mish_magnitude(small) >= 32.0f;
-        grad_x = (both ? small : product) * c.p * c.r * (both ? product : small);
+        const float n = mish_fma(s, mish_fma(0.5f, x, 1.0f), t * mish_fma(x2, w, 1.0f - x));
+        const float q = 8.0f * (i * i) * n;
+        // Half of the factors go to the larger gradient, the other half to the larger of that
+        // product and the other gradient. So nothing overflows before the result does, and nothing
+        // that is subnormal on the way can grow again.
+        const float size = mish_magnitude(grad_grad_x), other = mish_magnitude(grad_y);
+        const float product = mish_larger(size, other) * c.p * c.r * mish_magnitude(q);
+        const float small = mish_smaller(size, other);
+        const float result = mish_larger(product, small) * c.p * c.r * mish_smaller(product, small);
+        grad_x = mish_signed(result, grad_grad_x, grad_y, q);
     }
 };
 

@@ -17,7 +17,12 @@ pub fn header(sm: u32) -> String {
         ("backward", "Backward"),
         ("double_backward", "DoubleBackward"),
     ] {
-        for (element, bytes) in [("F16", 2), ("BF16", 2), ("F32", 4), ("F64", 8)] {
+        for (element, dtype) in [
+            ("F16", "f16"),
+            ("BF16", "bf16"),
+            ("F32", "f32"),
+            ("F64", "f64"),
+        ] {
             let Policy {
                 threads,
                 resident,
@@ -26,7 +31,7 @@ pub fn header(sm: u32) -> String {
                 load,
                 store,
                 strided_units,
-            } = policy(sm, op, bytes);
+            } = policy(sm, op, dtype);
             writeln!(
                 text,
                 "template <> struct Policy<{class}, {element}> {{\n    \

@@ -352,7 +352,7 @@ fn load(driver: &Driver, stream: Stream) -> Result<Kernels> {
             *entry = Some(Kernel {
                 contiguous: find("")?,
                 strided: find("_strided")?,
-                policy: policy(image.sm, op.name(), dtype.size() as u32),
+                policy: policy(image.sm, op.name(), dtype.name()),
             });
         }
         kernels.push(row.map(|entry| entry.expect("filled above")));

@@ -249,7 +249,7 @@ mod tests {
                 if !suffix.is_empty() {
                     continue;
                 }
-                let policy = policy(image.sm, op.name(), dtype.size() as u32);
+                let policy = policy(image.sm, op.name(), dtype.name());
                 let vector = format!(".v{}.b32", policy.vector_bytes / 4);
                 let body = ptx_body(&ptx, &name);
                 let count = |access: &str| {
@@ -310,7 +310,7 @@ mod tests {
                 assert!(!has("LDL") && !has("STL"), "{kernel}: uses local memory");
                 // The strided kernels move 16 bytes at most.
                 let bits = match suffix {
-                    "" => policy(image.sm, op.name(), dtype.size() as u32).vector_bytes * 8,
+                    "" => policy(image.sm, op.name(), dtype.name()).vector_bytes * 8,
                     _ => 128,
                 };
                 let is_wide = |access: &str| {

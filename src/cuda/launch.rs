@@ -22,7 +22,7 @@ struct Span {
     n: u64,
     vectors: u64,
     head: u32,
-    per_thread: u32,
+    tiles: u32,
 }
 
 /// A dimension: `Dim` in kernels/strided.cuh, which explains the numbers.
@@ -55,7 +55,7 @@ const _: () = {
     assert!(size_of::<Span>() == 24);
     assert!(offset_of!(Span, vectors) == 8);
     assert!(offset_of!(Span, head) == 16);
-    assert!(offset_of!(Span, per_thread) == 20);
+    assert!(offset_of!(Span, tiles) == 20);
     assert!(size_of::<Dim>() == 24);
     assert!(size_of::<StridedParams>() == 568);
     assert!(offset_of!(StridedParams, strides) == 40);
@@ -156,18 +156,21 @@ fn contiguous(job: &Job, policy: &Policy, size: Size) -> Option<(Span, Grid)> {
     }
     let head = ((bytes - misalignment) % bytes / element).min(job.n);
     let vectors = (job.n - head) / (bytes / element);
-    let edges = job.n != vectors * (bytes / element);
+    let edges = job.n - vectors * (bytes / element);
 
-    let unrolled = u64::from(policy.vectors);
-    let is_large = vectors >= size.threads * unrolled;
-    let per_thread = if is_large { unrolled } else { 1 };
     let threads = spread(vectors, policy.threads, size);
-    let blocks = vectors.div_ceil(per_thread * u64::from(threads)) + u64::from(edges);
+    let unrolled = u64::from(policy.vectors);
+    let tile = u64::from(threads) * unrolled;
+    let is_large = vectors >= size.threads * unrolled;
+    let tiles = if is_large { vectors / tile } else { 0 };
+    let rest = vectors - tiles * tile + edges;
+    let blocks = tiles + rest.div_ceil(threads.into());
     let span = Span {
         n: job.n,
         vectors,
         head: head as u32,
-        per_thread: per_thread as u32,
+        // Too many are refused with their grid.
+        tiles: tiles as u32,
     };
     Some((span, Grid { blocks, threads }))
 }
@@ -333,7 +336,7 @@ mod tests {
     fn every_element_is_in_exactly_one_part() {
         for sm in [60, 90, 120] {
             for dtype in Dtype::ALL {
-                let policy = policy(sm, "forward", dtype.size() as u32);
+                let policy = policy(sm, "forward", dtype.name());
                 let per_vector = u64::from(policy.vector_bytes) / dtype.size() as u64;
                 for n in (1..200).chain([4097, 1 << 20, (1 << 33) + 5]) {
                     for offset in 0..per_vector {
@@ -347,10 +350,13 @@ mod tests {
                         let vector_bytes = u64::from(policy.vector_bytes);
                         let body = at + head * dtype.size() as u64;
                         assert!(span.vectors == 0 || body.is_multiple_of(vector_bytes));
-                        let tile = u64::from(grid.threads) * u64::from(span.per_thread);
-                        let edges = u64::from(head + tail > 0);
-                        assert_eq!(grid.blocks, span.vectors.div_ceil(tile) + edges);
-                        assert!(head + tail <= u64::from(grid.threads));
+                        let threads = u64::from(grid.threads);
+                        let tiles = u64::from(span.tiles);
+                        let tiled = tiles * threads * u64::from(policy.vectors);
+                        assert!(tiled <= span.vectors);
+                        let rest = span.vectors - tiled + head + tail;
+                        let spare = (grid.blocks - tiles) * threads - rest;
+                        assert!(spare < threads);
                         assert!(grid.threads <= policy.threads && grid.blocks <= MAX_BLOCKS);
                     }
                 }
@@ -360,21 +366,20 @@ mod tests {
 
     #[test]
     fn a_small_tensor_uses_every_multiprocessor() {
-        let policy = policy(90, "forward", 4);
+        let policy = policy(90, "forward", "f32");
         let job = forward(Dtype::F32, 132 * 64 * 4, 0x1000, 0x1000);
         let (span, grid) = contiguous(&job, &policy, SIZE).expect("aligned");
-        assert_eq!((span.per_thread, grid.threads, grid.blocks), (1, 64, 132));
+        assert_eq!((span.tiles, grid.threads, grid.blocks), (0, 64, 132));
         let job = forward(Dtype::F32, 1 << 28, 0x1000, 0x1000);
         let (span, grid) = contiguous(&job, &policy, SIZE).expect("aligned");
-        assert_eq!(
-            (span.per_thread, grid.threads),
-            (policy.vectors, policy.threads)
-        );
+        assert_eq!(grid.threads, policy.threads);
+        let tile = policy.threads * policy.vectors;
+        assert_eq!(u64::from(span.tiles), (1 << 26) / u64::from(tile));
     }
 
     #[test]
     fn different_misalignments_take_the_strided_kernel() {
-        let policy = policy(90, "forward", 2);
+        let policy = policy(90, "forward", "f16");
         let job = forward(Dtype::F16, 1000, 0x1_0002, 0x2_0004);
         assert_eq!(contiguous(&job, &policy, SIZE), None);
         let (params, grid) = strided(&job, &policy, SIZE);
@@ -407,7 +412,7 @@ mod tests {
 
     #[test]
     fn rows_of_whole_vectors_are_counted_in_vectors() {
-        let policy = policy(90, "forward", 2);
+        let policy = policy(90, "forward", "f16");
         let rows = plan(
             &strided_job(&[10, 64], &[128, 1], &[64, 1], Dtype::F16),
             &policy,
@@ -436,7 +441,7 @@ mod tests {
 
     #[test]
     fn large_tensors_use_wide_indices() {
-        let policy = policy(90, "forward", 4);
+        let policy = policy(90, "forward", "f32");
         let far = plan(
             &strided_job(&[2, 5], &[1 << 30, 1], &[5, 1], Dtype::F32),
             &policy,

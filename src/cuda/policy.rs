@@ -42,8 +42,8 @@ struct Rule {
     sm: u32,
     /// Operation, by name; empty means any.
     op: &'static str,
-    /// Bytes per element; 0 means any.
-    element_bytes: u32,
+    /// Element type, by name; empty means any.
+    dtype: &'static str,
     policy: Policy,
 }
 
@@ -62,16 +62,28 @@ const BASE: Policy = Policy {
     strided_units: 4,
 };
 
+/// A policy of the given threads, vectors and resident threads.
+const fn tuned(threads: u32, vectors: u32, resident: u32) -> Policy {
+    Policy {
+        threads,
+        vectors,
+        resident,
+        strided_units: 2,
+        ..BASE
+    }
+}
+
 /// The first rule that matches counts, so newer architectures and special cases come first.
 const RULES: &[Rule] = &[
     // The widest kernel of all: more than one element at a time spills.
     Rule {
         sm: 100,
         op: "double_backward",
-        element_bytes: 8,
+        dtype: "f64",
         policy: Policy {
             vectors: 1,
             vector_bytes: 32,
+            resident: 512,
             strided_units: 1,
             ..BASE
         },
@@ -80,10 +92,11 @@ const RULES: &[Rule] = &[
     Rule {
         sm: 100,
         op: "forward",
-        element_bytes: 0,
+        dtype: "",
         policy: Policy {
             vectors: 2,
             vector_bytes: 32,
+            resident: 512,
             ..BASE
         },
     },
@@ -91,31 +104,106 @@ const RULES: &[Rule] = &[
     Rule {
         sm: 100,
         op: "",
-        element_bytes: 0,
+        dtype: "",
         policy: Policy {
             vectors: 1,
             vector_bytes: 32,
+            resident: 512,
             ..BASE
         },
+    },
+    // Measured on an H200 with bench/tune.py (bench/results/tune-h200-*.json): threads per
+    // multiprocessor matter more than registers per thread, down to where the compiler spills.
+    Rule {
+        sm: 90,
+        op: "forward",
+        dtype: "f16",
+        policy: tuned(128, 2, 1536),
+    },
+    Rule {
+        sm: 90,
+        op: "backward",
+        dtype: "f16",
+        policy: tuned(128, 2, 1024),
+    },
+    Rule {
+        sm: 90,
+        op: "double_backward",
+        dtype: "f16",
+        policy: tuned(128, 1, 1536),
+    },
+    Rule {
+        sm: 90,
+        op: "forward",
+        dtype: "bf16",
+        policy: tuned(128, 2, 1280),
+    },
+    Rule {
+        sm: 90,
+        op: "backward",
+        dtype: "bf16",
+        policy: tuned(128, 1, 1792),
+    },
+    Rule {
+        sm: 90,
+        op: "double_backward",
+        dtype: "bf16",
+        policy: tuned(128, 1, 896),
+    },
+    Rule {
+        sm: 90,
+        op: "forward",
+        dtype: "f32",
+        policy: tuned(128, 2, 1536),
+    },
+    Rule {
+        sm: 90,
+        op: "backward",
+        dtype: "f32",
+        policy: tuned(128, 2, 1024),
+    },
+    Rule {
+        sm: 90,
+        op: "double_backward",
+        dtype: "f32",
+        policy: tuned(128, 1, 1024),
+    },
+    Rule {
+        sm: 90,
+        op: "forward",
+        dtype: "f64",
+        policy: tuned(128, 2, 1792),
+    },
+    Rule {
+        sm: 90,
+        op: "backward",
+        dtype: "f64",
+        policy: tuned(128, 4, 1280),
+    },
+    Rule {
+        sm: 90,
+        op: "double_backward",
+        dtype: "f64",
+        policy: tuned(128, 1, 1280),
     },
     // One operand to load, and few registers needed per vector: four in flight.
     Rule {
         sm: 60,
         op: "forward",
-        element_bytes: 4,
+        dtype: "f32",
         policy: Policy { vectors: 4, ..BASE },
     },
     Rule {
         sm: 60,
         op: "forward",
-        element_bytes: 8,
+        dtype: "f64",
         policy: Policy { vectors: 4, ..BASE },
     },
     // Three operands are loaded at once: one vector of each keeps the registers low.
     Rule {
         sm: 60,
         op: "double_backward",
-        element_bytes: 0,
+        dtype: "",
         policy: Policy {
             vectors: 1,
             strided_units: 2,
@@ -125,19 +213,19 @@ const RULES: &[Rule] = &[
     Rule {
         sm: 60,
         op: "",
-        element_bytes: 0,
+        dtype: "",
         policy: BASE,
     },
 ];
 
 /// The policy of a kernel in the image for architecture `sm`.
-pub fn policy(sm: u32, op: &str, element_bytes: u32) -> Policy {
+pub fn policy(sm: u32, op: &str, dtype: &str) -> Policy {
     RULES
         .iter()
         .find(|rule| {
             sm >= rule.sm
                 && (rule.op.is_empty() || rule.op == op)
-                && (rule.element_bytes == 0 || rule.element_bytes == element_bytes)
+                && (rule.dtype.is_empty() || rule.dtype == dtype)
         })
         .expect("the last rule matches every architecture there is an image for")
         .policy

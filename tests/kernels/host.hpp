@@ -58,14 +58,19 @@ inline float mish_at_least(float x, float bound) { return x < bound ? bound : x;
 inline float mish_at_most(float x, float bound) { return x > bound ? bound : x; }
 inline double mish_at_least(double x, double bound) { return x < bound ? bound : x; }
 inline double mish_at_most(double x, double bound) { return x > bound ? bound : x; }
+inline bool mish_above(float x, float bound) { return !(x <= bound); }
+inline bool mish_above(double x, double bound) { return !(x <= bound); }
 inline float mish_copysign(float magnitude, float sign) { return std::copysign(magnitude, sign); }
 inline double mish_copysign(double magnitude, double sign) {
     return std::copysign(magnitude, sign);
 }
 
+inline float mish_select(mish_u32 mask, float a, float b) {
+    return f32_from_bits((bits_from_f32(a) & mask) | (bits_from_f32(b) & ~mask));
+}
 inline float mish_magnitude(float x) { return std::fabs(x); }
-inline float mish_larger(float a, float b) { return std::fmax(a, b); }
-inline float mish_smaller(float a, float b) { return std::fmin(a, b); }
+inline float mish_larger(float a, float b) { return a > b || a != a ? a : b; }
+inline float mish_smaller(float a, float b) { return a < b || a != a ? a : b; }
 
 // Positive, finite floats only.
 inline float mish_moved(float value, int ulps) {

@@ -275,8 +275,8 @@ impl World {
             3 => usize::MAX / bytes,
             4 => isize::MAX as usize / bytes,
             5 => 1 << self.random.below(64),
-            6..50 => 1 + self.random.below(24) as usize,
-            50..96 => 1 + self.random.below(SIZE as u64 / bytes as u64) as usize,
+            6..86 => 1 + self.random.below(24) as usize,
+            86..96 => 1 + self.random.below(SIZE as u64 / bytes as u64) as usize,
             _ => 1 + self.random.below(SIZE as u64 / bytes as u64 * 2) as usize,
         };
         let stream = self.stream(device, home);
@@ -509,7 +509,7 @@ impl World {
             _ => 1 + self.random.below(4) as i32,
         };
         let dims = ndim.clamp(0, 12) as usize;
-        let most = [1, 64, 12, 6, 4, 3, 3, 2, 2, 2, 2, 2, 2][dims];
+        let most = [1, 24, 6, 4, 3, 2, 2, 2, 2, 2, 2, 2, 2][dims];
         let mut shape: Vec<i64> = (0..dims)
             .map(|_| match self.random.below(400) {
                 0 => 0,

@@ -6,6 +6,8 @@
 
 #[path = "src/cuda/policy.rs"]
 mod policy;
+#[path = "kernels/policy_header.rs"]
+mod policy_header;
 
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -18,7 +20,7 @@ use std::sync::Mutex;
 
 use libloading::{Library, Symbol};
 use miniz_oxide::deflate;
-use policy::{Cache, Policy, policy};
+use policy_header::header;
 
 /// Architectures with machine code of their own.
 const CUBINS: [u32; 9] = [60, 70, 75, 80, 86, 89, 90, 100, 120];
@@ -41,6 +43,8 @@ fn link_arguments() {
             "-z,now",
             "-z,noexecstack",
             "-z,defs",
+            // Its threads run on after a `dlclose`.
+            "-z,nodelete",
         ] {
             println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
         }
@@ -109,56 +113,6 @@ fn compile_kernels() {
     for (name, text) in [("ptxas.txt", report), ("images.rs", table)] {
         fs::write(out.join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
-}
-
-/// The tuning of one architecture as the C++ header `policy.cuh`.
-fn header(sm: u32) -> String {
-    let mut text = String::from("template <class O, class E> struct Policy;\n");
-    let hint = |cache| match cache {
-        Cache::Default => "CACHE_DEFAULT",
-        Cache::Stream => "CACHE_STREAM",
-        Cache::NoL1 => "CACHE_NO_L1",
-    };
-    for (op, class) in [
-        ("forward", "Forward"),
-        ("backward", "Backward"),
-        ("double_backward", "DoubleBackward"),
-    ] {
-        for (element, dtype) in [
-            ("F16", "f16"),
-            ("BF16", "bf16"),
-            ("F32", "f32"),
-            ("F64", "f64"),
-        ] {
-            let Policy {
-                threads,
-                resident,
-                vectors,
-                vector_bytes,
-                together,
-                load,
-                store,
-                strided_units,
-            } = policy(sm, op, dtype);
-            writeln!(
-                text,
-                "template <> struct Policy<{class}, {element}> {{\n    \
-                 static const int THREADS = {threads};\n    \
-                 static const int BLOCKS = {};\n    \
-                 static const int VECTORS = {vectors};\n    \
-                 static const int VECTOR_BYTES = {vector_bytes};\n    \
-                 static const int TOGETHER = {together};\n    \
-                 static const Cache LOAD = {};\n    \
-                 static const Cache STORE = {};\n    \
-                 static const int STRIDED_UNITS = {strided_units};\n}};",
-                (resident / threads).max(1),
-                hint(load),
-                hint(store)
-            )
-            .expect("into a string");
-        }
-    }
-    text
 }
 
 #[derive(Clone, Copy)]

@@ -5,6 +5,9 @@
 #define MISH_DEVICE_CUH
 
 #define MISH_DEVICE __device__ __forceinline__
+// A kernel, found by its name: the most threads per block, and the fewest blocks that a
+// multiprocessor must have room for.
+#define MISH_KERNEL(...) extern "C" __global__ void __launch_bounds__(__VA_ARGS__)
 
 // A parameter that is read where it lies, in constant memory (sm_70 and newer).
 #if __CUDA_ARCH__ >= 700

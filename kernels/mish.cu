@@ -2,16 +2,15 @@
 // contiguous operands, with `_strided` appended for the rest. Contiguous kernels take the operand
 // pointers in the operation's order, then a Span; strided ones take one Strided.
 //
-// `policy.cuh` is generated from src/cuda/policy.rs for the architecture at hand; it defines
-// Policy<O, E> with THREADS, BLOCKS, VECTORS, VECTOR_BYTES, TOGETHER, LOAD, STORE and
-// STRIDED_UNITS.
+// `policy.cuh` is generated from src/cuda/policy.rs (by kernels/policy_header.rs) for the
+// architecture at hand; it defines Policy<O, E> with THREADS, BLOCKS, VECTORS, VECTOR_BYTES,
+// TOGETHER, LOAD, STORE and STRIDED_UNITS.
 #include "strided.cuh"
 
 #include "policy.cuh"
 
-#define MISH_ENTRY(O, E)                                                                          \
-    extern "C" __global__ void __launch_bounds__(Policy<O, E>::THREADS, Policy<O, E>::BLOCKS)
-#define MISH_STRIDED(O, E) extern "C" __global__ void __launch_bounds__(Policy<O, E>::THREADS)
+#define MISH_ENTRY(O, E) MISH_KERNEL(Policy<O, E>::THREADS, Policy<O, E>::BLOCKS)
+#define MISH_STRIDED(O, E) MISH_KERNEL(Policy<O, E>::THREADS)
 
 #define MISH_KERNELS(dtype, E)                                                                    \
     MISH_ENTRY(Forward, E) mish_forward_##dtype(const void *x, void *y, const Span span) {        \

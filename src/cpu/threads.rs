@@ -1,10 +1,11 @@
 //! When a call is split, and over how many threads.
 
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::hooks;
 use crate::op::Op;
 
 /// What `mish_set_num_threads` asked for; 0 is the default.
@@ -62,7 +63,7 @@ fn rayon_default() -> usize {
 
 /// The helpers for `threads` threads, or none if they cannot be started.
 fn helpers(threads: usize) -> Option<Arc<ThreadPool>> {
-    let mut slot = POOL.lock().unwrap_or_else(|poison| poison.into_inner());
+    let mut slot = lock_pool()?;
     let process = std::process::id();
     if let Some(pool) = &*slot
         && pool.threads == threads
@@ -90,8 +91,26 @@ fn helpers(threads: usize) -> Option<Arc<ThreadPool>> {
     Some(pool)
 }
 
+/// The pool's lock, or none if it cannot be had: held for microseconds as a rule, but for ever in
+/// the child of a fork that came while another thread held it.
+fn lock_pool() -> Option<MutexGuard<'static, Option<Pool>>> {
+    // Few: on a busy machine each may cost a time slice.
+    for _ in 0..100 {
+        match POOL.try_lock() {
+            Ok(guard) => return Some(guard),
+            Err(TryLockError::Poisoned(poison)) => return Some(poison.into_inner()),
+            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+        }
+    }
+    None
+}
+
 /// Calls `work(start, len)` so that the calls cover `0..n`, on one or more threads.
 pub(super) fn for_each_chunk(n: usize, op: Op, work: impl Fn(usize, usize) + Sync) {
+    let work = |start, len| {
+        hooks::reach(hooks::Place::HostWork);
+        work(start, len);
+    };
     if n < serial_limit(op) {
         return work(0, n);
     }

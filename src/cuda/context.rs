@@ -13,6 +13,7 @@ use super::driver::{
 use super::image::{Image, images_for};
 use super::memory::{Kind, Memory};
 use super::policy::{Policy, policy};
+use crate::hooks;
 use crate::op::Op;
 use crate::status::{Error, Result, Status, fail};
 use crate::tensor::{Dtype, Job};
@@ -339,6 +340,7 @@ fn load(driver: &Driver, stream: Stream) -> Result<Kernels> {
     let _relaxed = Relaxed::enter(driver)?;
 
     let (loading, image) = load_image(driver, ordinal)?;
+    hooks::reach(hooks::Place::Loading);
     let mut kernels = Vec::with_capacity(Op::ALL.len());
     for op in Op::ALL {
         let mut row = [None; Dtype::ALL.len()];

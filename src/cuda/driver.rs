@@ -154,7 +154,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// Set in the child of a fork of a process that had initialised CUDA.
+/// Set in the child of a fork of a process that had used the driver.
 static FORKED: AtomicBool = AtomicBool::new(false);
 /// Whether `cuInit` succeeded in this process.
 static INITIALISED: AtomicBool = AtomicBool::new(false);
@@ -258,8 +258,16 @@ fn initialise(driver: &'static Driver) -> Result<()> {
             driver.name(code)
         ),
     }
-    static WATCH_FORKS: std::sync::Once = std::sync::Once::new();
-    WATCH_FORKS.call_once(|| {
+    watch_forks();
+    INITIALISED.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Has the child of a fork leave the driver alone from here on: it cannot use it, and a lock that
+/// another thread held in the driver at the fork stays locked.
+fn watch_forks() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
         extern "C" fn in_child() {
             FORKED.store(true, Ordering::Relaxed);
         }
@@ -267,8 +275,6 @@ fn initialise(driver: &'static Driver) -> Result<()> {
         // unloaded. Failing for want of memory only costs the clearer message.
         unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
     });
-    INITIALISED.store(true, Ordering::Release);
-    Ok(())
 }
 
 impl Driver {
@@ -364,16 +370,23 @@ pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
     /// How many objects the process had loaded when the search last failed, plus one.
     static SEARCHED_AT: AtomicU64 = AtomicU64::new(0);
 
+    if FORKED.load(Ordering::Relaxed) {
+        return None;
+    }
     let mut address = QUERY.load(Ordering::Relaxed);
     if address.is_null() {
         // Asking the loader by name costs microseconds, its counter nanoseconds.
         let objects = objects_loaded() + 1;
-        if SEARCHED_AT.swap(objects, Ordering::Relaxed) == objects {
+        if SEARCHED_AT.load(Ordering::Relaxed) == objects {
             return None;
         }
         // SAFETY: an already loaded library is only looked up.
-        let library =
-            unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | libc::RTLD_NOLOAD) }.ok()?;
+        let found = unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | libc::RTLD_NOLOAD) };
+        let Ok(library) = found else {
+            // Only now: until then other threads have to search for themselves.
+            SEARCHED_AT.store(objects, Ordering::Relaxed);
+            return None;
+        };
         // SAFETY: only the address is taken.
         address = unsafe {
             *library
@@ -382,6 +395,7 @@ pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
         };
         // The address must stay good: keep the library loaded.
         std::mem::forget(library);
+        watch_forks();
         QUERY.store(address, Ordering::Relaxed);
     }
     // SAFETY: the symbol's signature.

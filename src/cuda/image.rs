@@ -1,6 +1,6 @@
 //! The embedded kernels: one image of machine code per architecture, and PTX for the rest.
 
-use std::borrow::Cow;
+use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 
 use crate::status::{Result, fail};
 
@@ -37,9 +37,11 @@ impl Image {
     }
 
     /// The image as the driver takes it.
-    pub fn inflate(&self) -> Result<Cow<'static, [u8]>> {
-        match miniz_oxide::inflate::decompress_to_vec_with_limit(self.deflated, self.size) {
-            Ok(bytes) if bytes.len() == self.size => Ok(Cow::Owned(bytes)),
+    pub fn inflate(&self) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.size];
+        let input = std::iter::once(self.deflated);
+        match decompress_slice_iter_to_slice(&mut bytes, input, false, true) {
+            Ok(size) if size == self.size => Ok(bytes),
             _ => fail!(
                 Internal,
                 "the embedded kernels for {} are damaged",
@@ -95,7 +97,7 @@ mod tests {
     }
 
     fn text(image: &Image) -> String {
-        let mut bytes = image.inflate().expect("inflates").into_owned();
+        let mut bytes = image.inflate().expect("inflates");
         assert_eq!(bytes.pop(), Some(0), "PTX ends in NUL");
         String::from_utf8(bytes).expect("PTX is text")
     }

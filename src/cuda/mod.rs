@@ -17,6 +17,7 @@ use context::Current;
 use driver::{Code, Driver, Stream, driver};
 use memory::{Kind, Memory};
 
+use crate::hooks;
 use crate::status::{Error, Result, Status, fail};
 use crate::tensor::Job;
 
@@ -31,6 +32,7 @@ pub(crate) unsafe fn run(job: &Job, stream: *mut c_void) -> Result<()> {
     let home = memory::check(driver, job)?;
     let context = context::resolve(driver, job, &home, stream)?;
     let _current = Current::enter(driver, context)?;
+    hooks::reach(hooks::Place::DeviceCall);
     let id = context::id(driver, context)?;
     // SAFETY: the caller's promise.
     let code = unsafe { submit(driver, id, job, &home, stream) }?;

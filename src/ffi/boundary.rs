@@ -5,6 +5,7 @@ use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::mish_status;
+use crate::hooks;
 use crate::status::{Error, Result, Status};
 
 thread_local! {
@@ -14,6 +15,10 @@ thread_local! {
 /// Runs the body of an exported function. A panic, which would be a defect of the library,
 /// becomes `MISH_STATUS_INTERNAL`.
 pub(crate) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
+    let body = || {
+        hooks::reach(hooks::Place::Entry);
+        body()
+    };
     let outcome = catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|panic| {
         let what = panic
             .downcast_ref::<&str>()

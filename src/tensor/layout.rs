@@ -89,10 +89,11 @@ impl Strided {
                 }
             }
         }
-        let reach: i128 = (0..self.ndim)
+        // Each product fits 127 bits; their sum may not.
+        let reach = (0..self.ndim)
             .map(|d| i128::from(strides[d]).abs() * i128::from(self.shape[d] - 1))
-            .sum();
-        if (reach + 1) * dtype.size() as i128 > isize::MAX as i128 {
+            .fold(0_i128, i128::saturating_add);
+        if reach >= isize::MAX as i128 / dtype.size() as i128 {
             fail!(
                 StrideOverflow,
                 "{name}: strides {:?} on shape {:?} reach further than the address space",

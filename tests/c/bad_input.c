@@ -203,7 +203,8 @@ static void tensor_mismatches(void) {
 static void tensor_strides(void) {
     int64_t huge[2] = {INT64_MAX / 8, 1}, lowest[2] = {INT64_MIN, 1}, large[2] = {1LL << 40, 1LL << 40};
     int64_t zero[2] = {0, 1}, crossing[2] = {2, 1}, by_two[2] = {8, 2}, by_one[2] = {4, 1};
-    int64_t mirrored[2] = {4, -1};
+    int64_t mirrored[2] = {4, -1}, vast[2] = {INT64_MAX, 1};
+    int64_t far_back[2] = {-2536604082937703277, 1};
     mish_tensor x = tensor(X), y = tensor(A);
 
     x.strides = huge;
@@ -216,6 +217,11 @@ static void tensor_strides(void) {
     y = tensor(A);
     x.shape = y.shape = large;
     REFUSED(MISH_STATUS_TOO_LARGE, "x", mish_tensor_forward(&x, &y, NULL));
+    /* Further than 128-bit bytes reach. */
+    x.shape = y.shape = vast;
+    x.strides = y.strides = far_back;
+    x.dtype.bits = y.dtype.bits = 64;
+    REFUSED(MISH_STATUS_STRIDE_OVERFLOW, "x", mish_tensor_forward(&x, &y, NULL));
 
     x = tensor(X);
     y = tensor(A);

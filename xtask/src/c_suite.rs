@@ -47,10 +47,11 @@ const COMPILERS: [Compiler; 4] = [
 pub fn all(library: &Path) -> Vec<(String, Outcome)> {
     let mut outcomes = vec![("C, C++: headers under every standard".to_owned(), headers())];
     // good_input uses threads and mathematics; the rest needs neither, which costs nothing.
-    let programs: [(&str, &str, &str, &[&str]); 4] = [
+    let programs: [(&str, &str, &str, &[&str]); 5] = [
         ("gcc", "c99", "header", &["header.c", "header_again.c"]),
         ("gcc", "c99", "bad_input", &["bad_input.c"]),
         ("gcc", "c99", "good_input", &["good_input.c"]),
+        ("gcc", "c99", "endurance", &["endurance.c"]),
         ("g++", "c++11", "layer", &["layer.cpp"]),
     ];
     for (compiler, standard, name, sources) in programs {
@@ -67,15 +68,24 @@ pub fn all(library: &Path) -> Vec<(String, Outcome)> {
         match compile(compiler, standard, &sources, name, library) {
             Ok(binary) => {
                 outcomes.push((title.clone(), Outcome::count(linked(&binary, library))));
-                if name == "bad_input" {
-                    outcomes.push((title + " under Valgrind", valgrind(&binary, library)));
+                // Valgrind's float arithmetic is not the machine's, where accuracy is checked.
+                let arguments: Option<&[&str]> = match name {
+                    "bad_input" | "header" | "layer" => Some(&[]),
+                    "endurance" => Some(&["5000"]),
+                    _ => None,
+                };
+                if let Some(arguments) = arguments {
+                    let outcome = valgrind(&binary, library, arguments);
+                    outcomes.push((format!("{title} under Valgrind"), outcome));
                 }
             }
             Err(error) => {
                 println!("{error:#}");
-                outcomes.push((title, Outcome::of(false)));
+                outcomes.push((title.clone(), Outcome::of(false)));
             }
         }
+        let sanitized = sanitized(compiler, standard, &sources, name, library);
+        outcomes.push((format!("{title} under ASan and UBSan"), sanitized));
     }
     outcomes
 }
@@ -126,6 +136,41 @@ pub fn compile(
     name: &str,
     library: &Path,
 ) -> Result<PathBuf> {
+    compile_with(compiler, standard, sources, name, library, &[])
+}
+
+/// The same, run under the compiler's sanitizers, leaks included.
+fn sanitized(
+    compiler: &str,
+    standard: &str,
+    sources: &[PathBuf],
+    name: &str,
+    library: &Path,
+) -> Outcome {
+    let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+    let name = format!("{name}-sanitized");
+    match compile_with(compiler, standard, sources, &name, library, &flags) {
+        Ok(binary) => Outcome::count(
+            linked(&binary, library)
+                // Its allocator has no statistics: the leak checker is what watches.
+                .env("ASAN_OPTIONS", "detect_leaks=1")
+                .env("UBSAN_OPTIONS", "print_stacktrace=1"),
+        ),
+        Err(error) => {
+            println!("{error:#}");
+            Outcome::of(false)
+        }
+    }
+}
+
+fn compile_with(
+    compiler: &str,
+    standard: &str,
+    sources: &[PathBuf],
+    name: &str,
+    library: &Path,
+    flags: &[&str],
+) -> Result<PathBuf> {
     let folder = paths::target().join("c");
     fs::create_dir_all(&folder)?;
     let binary = folder.join(name);
@@ -134,6 +179,7 @@ pub fn compile(
         .args(STRICT)
         .args(["-Itests/c", "-g", "-O1", "-D_GNU_SOURCE"])
         .arg(format!("-std={standard}"))
+        .args(flags)
         .args(sources)
         .arg("-o")
         .arg(&binary)
@@ -150,15 +196,21 @@ pub fn linked(binary: &Path, library: &Path) -> Program {
     program(binary).env("LD_LIBRARY_PATH", libraries)
 }
 
-fn valgrind(binary: &Path, library: &Path) -> Outcome {
+fn valgrind(binary: &Path, library: &Path, arguments: &[&str]) -> Outcome {
     if !is_installed("valgrind") {
         return Outcome::NotRun("valgrind is not installed".into());
     }
     let libraries = library.parent().unwrap_or(Path::new("."));
     Outcome::check(
         program("valgrind")
-            .args(["--quiet", "--error-exitcode=9", "--leak-check=no"])
+            .args(["--quiet", "--error-exitcode=9", "--leak-check=full"])
+            // A thread's last message and the pool live as long as the process.
+            .args([
+                "--errors-for-leak-kinds=definite",
+                "--show-leak-kinds=definite",
+            ])
             .arg(binary)
+            .args(arguments)
             .env("LD_LIBRARY_PATH", libraries),
     )
 }

@@ -99,6 +99,16 @@ impl Program {
         Ok(text)
     }
 
+    /// Runs it silently; returns whether it succeeded, and all it printed.
+    pub fn output(mut self) -> Result<(bool, String)> {
+        let output = self.0.output().with_context(|| self.line())?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((
+            output.status.success(),
+            String::from_utf8_lossy(&text).into_owned(),
+        ))
+    }
+
     fn line(&self) -> String {
         let words = std::iter::once(self.0.get_program()).chain(self.0.get_args());
         words

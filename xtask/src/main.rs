@@ -8,12 +8,15 @@ mod examples;
 mod julia;
 mod kernel_math;
 mod libtorch;
+mod mutants;
 mod outcome;
 mod paths;
 mod python;
+mod supply;
 mod sweep;
 mod test;
 mod toolchain;
+mod trust;
 mod wheel;
 
 use std::process::ExitCode;
@@ -33,6 +36,8 @@ cargo xtask <task>
   wheel      the Python wheel, in dist/
              [--check] also tests it beside the newest and the oldest PyTorch served (11 GB) and
              with every Python on the PATH, each in an environment of its own; [--out FILE]
+  trust      the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
+             planted bugs; the dependencies
   bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
 ";
 
@@ -55,6 +60,7 @@ fn run() -> Result<ExitCode> {
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
         "sweep" => sweep::run(&rest)?,
+        "trust" => return trust::run(&rest),
         "wheel" => return wheel::run(&rest),
         "bindings" => command::cargo()
             .args(["run", "--quiet", "--package", "xtask-bindings", "--"])

@@ -9,7 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
-use crate::{build, c_suite, examples, kernel_math, libtorch, paths, sweep, toolchain, wheel};
+use crate::{
+    build, c_suite, examples, kernel_math, libtorch, paths, supply, sweep, toolchain, trust, wheel,
+};
 
 /// What the steps need, prepared before the first of them.
 struct Context {
@@ -34,6 +36,8 @@ const STEPS: &[(&str, Step)] = &[
     ("rust", |_| rust()),
     ("c", |context| c_suite::all(&context.library)),
     ("sweep", |context| sweep::reduced(&context.library)),
+    ("supply", |_| one("dependencies", supply::outcome())),
+    ("trust", |_| trust::share()),
     ("kernel math", |_| {
         one("kernel mathematics on the host", kernel_math::run())
     }),

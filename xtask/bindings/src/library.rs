@@ -8,6 +8,7 @@ use object::elf;
 use object::read::elf::{Dyn, ElfFile64, FileHeader, SectionHeader};
 use object::{Endianness, Object, ObjectSymbol};
 
+use crate::hardened;
 use crate::model::Abi;
 
 const SONAME: &str = "libmish.so";
@@ -65,9 +66,10 @@ pub fn check(abi: &Abi, path: &Path) -> Result<String> {
         bail!("has {size} bytes; the limit is {MAX_BYTES}");
     }
     Ok(format!(
-        "{} symbols, SONAME {SONAME}, {size} bytes, needs {}",
+        "{} symbols, SONAME {SONAME}, {size} bytes, needs {}; {}",
         exported.len(),
-        needed.join(", ")
+        needed.join(", "),
+        hardened::check(&bytes)?
     ))
 }
 

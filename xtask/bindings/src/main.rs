@@ -4,6 +4,7 @@
 //! nothing and fails if a file differs; with `--library` also compares the symbols that a built
 //! library exports.
 
+mod hardened;
 mod header;
 mod json;
 mod julia;

@@ -1,0 +1,111 @@
+//! Compiles the kernels for the host, once per different tuning.
+
+#[path = "../../src/cuda/policy.rs"]
+mod policy;
+#[path = "../../kernels/policy_header.rs"]
+mod policy_header;
+
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+/// The architectures with an image of their own.
+const ARCHITECTURES: [u32; 9] = [60, 70, 75, 80, 86, 89, 90, 100, 120];
+
+fn main() {
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
+    for path in [
+        "../../kernels",
+        "../../src/cuda/policy.rs",
+        "../kernels/host.hpp",
+        "src",
+        "build.rs",
+    ] {
+        println!("cargo::rerun-if-changed={path}");
+    }
+    println!("cargo::rerun-if-env-changed=MISH_SANITIZE");
+    let is_sanitized = env::var_os("MISH_SANITIZE").is_some();
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libcuda.so.1");
+    if !is_sanitized {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,-z,defs");
+    }
+    let mut variants: Vec<(u32, String)> = Vec::new();
+    let mut table = String::from("match sm {\n");
+    for sm in ARCHITECTURES {
+        let fast_double = matches!(sm, 70 | 80 | 90 | 100);
+        let header = format!(
+            "#define STANDIN_FAST_DOUBLE {}\n{}",
+            u32::from(fast_double),
+            policy_header::header(sm)
+        );
+        let same = variants.iter().find(|(_, text)| *text == header);
+        let variant = same.map_or(sm, |&(variant, _)| variant);
+        writeln!(table, "    {sm} => Some(standin_kernel_sm_{variant}),").expect("into a string");
+        if variant == sm {
+            variants.push((sm, header));
+        }
+    }
+    table.push_str("    _ => None,\n}\n");
+    fs::write(out.join("variants.rs"), table).expect("OUT_DIR is writable");
+    let mut declarations = String::from("unsafe extern \"C\" {\n");
+    for (sm, _) in &variants {
+        writeln!(
+            declarations,
+            "    fn standin_kernel_sm_{sm}(name: *const c_char) -> *const Kernel;"
+        )
+        .expect("into a string");
+    }
+    // Each takes some seconds.
+    let jobs = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok());
+    let queue = Mutex::new(variants);
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.unwrap_or(1) {
+            scope.spawn(|| {
+                while let Some((sm, header)) = { queue.lock().expect("no panics").pop() } {
+                    compile(&out, sm, &header, is_sanitized);
+                }
+            });
+        }
+    });
+    if is_sanitized {
+        println!("cargo::rustc-link-lib=dylib=asan");
+        println!("cargo::rustc-link-lib=dylib=ubsan");
+    }
+    declarations.push_str("}\n");
+    fs::write(out.join("declarations.rs"), declarations).expect("OUT_DIR is writable");
+}
+
+/// Compiles the kernels with the tuning of one architecture.
+fn compile(out: &Path, sm: u32, header: &str, is_sanitized: bool) {
+    let folder = out.join(format!("sm_{sm}"));
+    fs::create_dir_all(&folder).expect("OUT_DIR is writable");
+    let fast_double = header.starts_with("#define STANDIN_FAST_DOUBLE 1");
+    fs::write(folder.join("policy.cuh"), header).expect("OUT_DIR is writable");
+    let mut build = cc::Build::new();
+    if is_sanitized {
+        // Both runtimes must come first in the process: preload the first.
+        build
+            .flag("-fsanitize=address,undefined")
+            .flag("-fno-sanitize-recover=undefined")
+            .flag("-fno-omit-frame-pointer");
+    }
+    build
+        // The objects have one name.
+        .out_dir(&folder)
+        .cpp(true)
+        .std("c++17")
+        .opt_level(1)
+        // Their own test compiles the mathematics with every warning.
+        .warnings(false)
+        .file("src/kernels.cpp")
+        .include("../../kernels")
+        .include(&folder)
+        .define("MISH_FAST_DOUBLE", if fast_double { "1" } else { "0" })
+        .define("STANDIN_VARIANT", format!("sm_{sm}").as_str())
+        .flag("-Wno-unknown-pragmas")
+        // One rounding per operation unless the source says fma, as nowhere else.
+        .flag("-ffp-contract=off")
+        .compile(&format!("standin_sm_{sm}"));
+}

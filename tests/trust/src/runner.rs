@@ -1,0 +1,156 @@
+//! Runs every scenario in a process of its own, for a bounded time.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::scenarios::{ALL, Driver, Scenario};
+
+/// No scenario may take longer.
+const LIMIT: Duration = Duration::from_secs(1200);
+
+/// Runs the scenarios whose names contain one of `names` (all of them for none); prints a line
+/// for each and cargo's closing line.
+pub fn run(names: &[&str]) -> ExitCode {
+    let start = Instant::now();
+    let (mut passed, mut failed) = (0, 0);
+    let fails_fast = std::env::var_os("MISH_FAIL_FAST").is_some();
+    for scenario in ALL {
+        if !names.is_empty() && !names.iter().any(|name| scenario.name.contains(name)) {
+            continue;
+        }
+        let since = Instant::now();
+        let result = child(scenario);
+        let seconds = since.elapsed().as_secs_f64();
+        match result {
+            Ok(()) => {
+                println!("test {} ... ok ({seconds:.1} s)", scenario.name);
+                passed += 1;
+            }
+            Err(output) => {
+                println!(
+                    "test {} ... FAILED ({seconds:.1} s)\n{output}",
+                    scenario.name
+                );
+                failed += 1;
+                if fails_fast {
+                    break;
+                }
+            }
+        }
+    }
+    println!(
+        "test result: {}. {passed} passed; {failed} failed; finished in {:.2}s",
+        if failed == 0 { "ok" } else { "FAILED" },
+        start.elapsed().as_secs_f64()
+    );
+    match failed == 0 && passed > 0 {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
+
+/// The folder with the stand-in, which the caller names.
+pub fn driver_folder() -> PathBuf {
+    std::env::var_os("MISH_STANDIN_FOLDER")
+        .expect("MISH_STANDIN_FOLDER")
+        .into()
+}
+
+/// A copy of the stand-in without a symbol: its name is overwritten in the string table.
+fn without(symbol: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("mish-trust-{}-{symbol}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    let mut bytes = std::fs::read(driver_folder().join("libcuda.so.1")).expect("the stand-in");
+    let needle: Vec<u8> = [b"\0", symbol.as_bytes(), b"\0"].concat();
+    let places: Vec<usize> = bytes
+        .windows(needle.len())
+        .enumerate()
+        .filter(|(_, window)| *window == needle)
+        .map(|(at, _)| at)
+        .collect();
+    assert!(!places.is_empty(), "{symbol} is not in the stand-in");
+    for at in places {
+        bytes[at + 1] = b'X';
+    }
+    std::fs::write(folder.join("libcuda.so.1"), bytes).expect("writable");
+    folder
+}
+
+/// Something that is no library.
+fn broken() -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("mish-trust-{}-broken", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a temporary folder");
+    std::fs::write(folder.join("libcuda.so.1"), "no library").expect("writable");
+    folder
+}
+
+fn child(scenario: &Scenario) -> Result<(), String> {
+    match scenario.driver {
+        Driver::StandIn => spawn(scenario, &driver_folder()),
+        Driver::Broken => {
+            let folder = broken();
+            let result = spawn(scenario, &folder);
+            let _ = std::fs::remove_dir_all(folder);
+            result
+        }
+        Driver::Without(symbols) => symbols.iter().try_for_each(|symbol| {
+            let folder = without(symbol);
+            let result = spawn(scenario, &folder);
+            let _ = std::fs::remove_dir_all(folder);
+            result.map_err(|output| format!("without {symbol}: {output}"))
+        }),
+    }
+}
+
+fn spawn(scenario: &Scenario, folder: &Path) -> Result<(), String> {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command
+        .args(["child", scenario.name])
+        .env("LD_LIBRARY_PATH", folder)
+        .env("MISH_STANDIN", scenario.settings)
+        .env("ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if let Some(runtime) = std::env::var_os("MISH_SANITIZER_RUNTIME") {
+        command.env("LD_PRELOAD", runtime);
+    }
+    if let Some(library) = std::env::var_os("MISH_LIBRARY_WITH_HOOKS")
+        && scenario.needs_hooks
+    {
+        command.env("MISH_LIBRARY", library);
+    }
+    let mut child = command.spawn().map_err(|error| error.to_string())?;
+    let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
+    let reader = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stderr.as_mut().map(|pipe| pipe.read_to_string(&mut text));
+        text
+    });
+    let other = std::thread::spawn(move || {
+        let mut text = String::new();
+        let _ = stdout.as_mut().map(|pipe| pipe.read_to_string(&mut text));
+        text
+    });
+    let start = Instant::now();
+    let status = loop {
+        match child.try_wait().map_err(|error| error.to_string())? {
+            Some(status) => break Some(status),
+            None if start.elapsed() > LIMIT => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    let output = other.join().unwrap_or_default() + &reader.join().unwrap_or_default();
+    match status {
+        // A process that ends early by itself has not done its work.
+        Some(status) if status.success() && output.contains("done\n") => Ok(()),
+        Some(status) => Err(format!("{status}\n{output}")),
+        None => Err(format!("still running after {LIMIT:?}\n{output}")),
+    }
+}

@@ -1,0 +1,544 @@
+//! Threads, processes, and the library's own coming and going.
+
+use std::ffi::{c_int, c_void};
+use std::process::Command;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::abi::{
+    self, CPU, CUDA, Dtype, Library, Op, Pointer, call, failed, mish, status, succeeded,
+};
+use crate::driver::{self, Place};
+use crate::random::Random;
+use crate::scenarios::contexts::Ones;
+use crate::scenarios::launch::Pair;
+
+const NULL: Pointer = std::ptr::null_mut();
+
+/// Elements of a call that the CPU backend splits over threads.
+const LARGE: usize = 300_000;
+
+/// Runs one large call on the CPU and checks its result.
+#[track_caller]
+fn large_on_cpu(library: &Library, x: &[f32], y: &mut [f32]) {
+    y.fill(9.0);
+    let (p, q) = (
+        x.as_ptr().cast_mut().cast(),
+        y.as_mut_ptr().cast::<c_void>(),
+    );
+    // SAFETY: as long as stated.
+    let code = unsafe { (library.mish_forward)(CPU, Dtype::F32 as i32, p, q, x.len(), NULL) };
+    assert_eq!(code, status::OK);
+    assert!(y.iter().all(|&y| (y - 0.865_098_4).abs() < 1e-6));
+}
+
+/// The very first calls of a process come from many threads at once.
+pub fn first_use() {
+    const THREADS: usize = 32;
+    driver::init();
+    let context = driver::create_context(0);
+    let ones: Vec<Ones> = (0..THREADS).map(|_| Ones::new(Place::Device)).collect();
+    let barrier = Barrier::new(THREADS);
+    std::thread::scope(|scope| {
+        for (i, ones) in ones.iter().enumerate() {
+            let barrier = &barrier;
+            scope.spawn(move || {
+                barrier.wait();
+                let (x, y) = (ones.x.pointer(), ones.y.pointer());
+                match i % 4 {
+                    // SAFETY: plain values and variables.
+                    0 => unsafe {
+                        let mut count = 0;
+                        succeeded((mish().mish_device_count)(CUDA, &mut count));
+                        assert_eq!(count, 2);
+                    },
+                    // SAFETY: as above.
+                    1 => unsafe {
+                        assert!(!(mish().mish_build_info)().is_null());
+                    },
+                    _ => {}
+                }
+                succeeded(call(Op::Forward, CUDA, Dtype::F32, &[x, y], 100, NULL));
+                ones.done();
+                assert_eq!(driver::current(), 0);
+            });
+        }
+    });
+    assert_eq!(driver::calls("cuModuleLoadData"), 1, "loaded once");
+    assert_eq!(driver::modules(), 1);
+    driver::destroy_context(context);
+}
+
+/// 64 threads of everything at once: both backends, two devices, errors in between.
+pub fn many_threads() {
+    const THREADS: usize = 64;
+    driver::init();
+    let contexts = [0, 1, 0].map(driver::create_context);
+    let calls = AtomicU64::new(0);
+    let rounds = if super::is_full() { 2_000 } else { 60 };
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let calls = &calls;
+            scope.spawn(move || {
+                let mut random = Random(1000 + thread as u64);
+                let context = contexts[thread % contexts.len()];
+                driver::set_current(context);
+                let stream = match thread % 4 {
+                    0 => NULL,
+                    1 => 2 as Pointer,
+                    _ => driver::create_stream(),
+                };
+                let large = vec![1_f32; LARGE];
+                let mut result = vec![0_f32; LARGE];
+                let op = random.choose(&Op::ALL);
+                let dtype = random.choose(&Dtype::ALL);
+                let size = dtype.size();
+                let pair = Pair::new(op, dtype, 4096, Place::Device, &mut random);
+                for round in 0..rounds {
+                    let n = 1 + random.below(400) as usize;
+                    let offset = random.below(8) as usize * size;
+                    pair.check(n, &[offset; 5], stream);
+                    pair.check(n.min(200), &[0, size, 0, size, size], stream);
+                    assert_eq!(driver::current(), context);
+                    // A message of this thread's own.
+                    let bad = 0x7000_0000 + thread as i32;
+                    failed(
+                        abi::call_raw(op, CPU, bad, &pair.device(&[0; 5]), n, NULL),
+                        3,
+                        &bad.to_string(),
+                    );
+                    if thread % 8 == 0 && round % 8 == 0 {
+                        // SAFETY: a plain value.
+                        succeeded(unsafe { (mish().mish_set_num_threads)(round % 5) });
+                        large_on_cpu(mish(), &large, &mut result);
+                    }
+                    calls.fetch_add(3, Ordering::Relaxed);
+                }
+                driver::set_current(0);
+            });
+        }
+    });
+    println!(
+        "{} calls from {THREADS} threads",
+        calls.load(Ordering::Relaxed)
+    );
+    for context in contexts {
+        driver::destroy_context(context);
+    }
+    // A small stack does. musl's default is 128 KiB.
+    let small = std::thread::Builder::new().stack_size(64 * 1024);
+    let thread = small.spawn(|| {
+        for op in Op::ALL {
+            for dtype in Dtype::ALL {
+                let mut memory = vec![0_f64; 5 * 4096];
+                let pointers: Vec<Pointer> = (0..5)
+                    .map(|i| memory[i * 4096..].as_mut_ptr().cast())
+                    .collect();
+                succeeded(call(op, CPU, dtype, &pointers, 4096, NULL));
+                failed(
+                    call(op, CPU, dtype, &[NULL; 5], 4096, NULL),
+                    status::NULL_POINTER,
+                    "",
+                );
+            }
+        }
+    });
+    thread.expect("a thread").join().expect("a small stack");
+}
+
+/// Forks, runs `child` there, and returns how it ended: its exit code, or minus a signal.
+fn in_child(child: impl FnOnce()) -> i32 {
+    // SAFETY: the child only runs the closure and leaves without unwinding.
+    let pid = unsafe { libc::fork() };
+    assert!(pid >= 0, "fork");
+    if pid == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(child));
+        // SAFETY: leaves at once.
+        unsafe { libc::_exit(if outcome.is_ok() { 0 } else { 1 }) };
+    }
+    let since = Instant::now();
+    loop {
+        let mut status = 0;
+        // SAFETY: this process's own child.
+        if unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) } == pid {
+            return match libc::WIFEXITED(status) {
+                true => libc::WEXITSTATUS(status),
+                false => -libc::WTERMSIG(status),
+            };
+        }
+        if since.elapsed() > Duration::from_secs(30) {
+            // SAFETY: as above.
+            unsafe { libc::kill(pid, libc::SIGKILL) };
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// A child of a process that has used both backends: CUDA says what is wrong, the CPU works, with
+/// threads of its own.
+pub fn fork() {
+    let x = vec![1_f32; LARGE];
+    let mut y = vec![0_f32; LARGE];
+    // SAFETY: a plain value.
+    succeeded(unsafe { (mish().mish_set_num_threads)(3) });
+    // Before CUDA is used: the child may use it.
+    large_on_cpu(mish(), &x, &mut y);
+    let code = in_child(|| {
+        large_on_cpu(mish(), &x, &mut y);
+        driver::init();
+        driver::create_context(0);
+        Ones::new(Place::Device).check(NULL);
+    });
+    assert_eq!(code, 0, "a fork before the first use of CUDA");
+
+    driver::init();
+    let context = driver::create_context(0);
+    let ones = Ones::new(Place::Device);
+    ones.check(NULL);
+    let code = in_child(|| {
+        for _ in 0..3 {
+            let (p, q) = (ones.x.pointer(), ones.y.pointer());
+            let code = call(Op::Forward, CUDA, Dtype::F32, &[p, q], 9, NULL);
+            failed(code, status::DRIVER_ERROR, "forked");
+            // SAFETY: plain values and a variable.
+            unsafe {
+                failed((mish().mish_warmup)(CUDA, 0), status::DRIVER_ERROR, "spawn");
+                let mut count = 7;
+                failed(
+                    (mish().mish_device_count)(CUDA, &mut count),
+                    status::DRIVER_ERROR,
+                    "forked",
+                );
+                assert_eq!(count, 7);
+            }
+            large_on_cpu(mish(), &x, &mut y);
+        }
+        // A grandchild too.
+        assert_eq!(in_child(|| large_on_cpu(mish(), &x, &mut y)), 0);
+    });
+    assert_eq!(code, 0, "a fork after the first use of CUDA");
+    // The parent goes on.
+    ones.check(NULL);
+    large_on_cpu(mish(), &x, &mut y);
+
+    // Forks while other threads are in the middle of calls, and change the pool.
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (x, stop) = (&x, &stop);
+            scope.spawn(move || {
+                let mut y = vec![0_f32; LARGE];
+                let mut round = thread;
+                while !stop.load(Ordering::Relaxed) {
+                    round += 1;
+                    // SAFETY: a plain value.
+                    unsafe { (mish().mish_set_num_threads)(2 + round % 3) };
+                    large_on_cpu(mish(), x, &mut y);
+                }
+            });
+        }
+        let mut outcomes = Vec::new();
+        for _ in 0..if super::is_full() { 2_000 } else { 60 } {
+            outcomes.push(in_child(|| large_on_cpu(mish(), &x, &mut y)));
+        }
+        stop.store(true, Ordering::Relaxed);
+        assert!(outcomes.iter().all(|&code| code == 0), "{outcomes:?}");
+    });
+    driver::destroy_context(context);
+}
+
+const INNER: &str = "MISH_TRUST_INNER";
+
+/// Runs this scenario again as a process of its own, which then takes the other branch.
+fn again(scenario: &str, how: &str) -> std::process::Output {
+    Command::new(std::env::current_exe().expect("this program"))
+        .args(["child", scenario])
+        .env(INNER, how)
+        .output()
+        .expect("the same program runs")
+}
+
+/// Calls in `atexit` handlers and in destructors of thread-local values, and a process that ends
+/// while threads are in the middle of calls.
+pub fn exit_while_calling() {
+    const NAME: &str = "process: exit while calling";
+    if let Ok(how) = std::env::var(INNER) {
+        return leave(&how);
+    }
+    let rounds = if super::is_full() { 300 } else { 24 };
+    for round in 0..rounds {
+        let output = again(NAME, &format!("{}", round % 4));
+        let text = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}: {text}{errors}", output.status);
+        assert!(text.contains("after exit: 0 0"), "{text}{errors}");
+    }
+}
+
+extern "C" fn at_exit() {
+    let (mut x, mut y) = (1_f32, 0_f32);
+    let (p, q) = ((&raw mut x).cast(), (&raw mut y).cast());
+    let host = call(Op::Forward, CPU, Dtype::F32, &[p, q], 1, NULL);
+    let bad = call(Op::Forward, CPU, Dtype::F32, &[NULL, q], 1, NULL);
+    let device = call(Op::Forward, CUDA, Dtype::F32, &[p, q], 1, NULL);
+    assert_eq!((bad, device), (1, status::NOT_DEVICE_POINTER));
+    let message = abi::last_error().is_empty();
+    println!("after exit: {host} {}", i32::from(message));
+}
+
+/// Calls the library when its thread ends.
+struct AtThreadEnd;
+
+impl Drop for AtThreadEnd {
+    fn drop(&mut self) {
+        at_exit();
+    }
+}
+
+thread_local! {
+    static LAST: AtThreadEnd = const { AtThreadEnd };
+}
+
+fn leave(how: &str) {
+    // SAFETY: a function without arguments that does not unwind.
+    unsafe { libc::atexit(at_exit) };
+    driver::init();
+    driver::create_context(0);
+    let ones = Ones::new(Place::Device);
+    ones.check(NULL);
+    // A thread whose values are destroyed before or after the library's own.
+    let thread = std::thread::spawn(|| {
+        LAST.with(|_| ());
+        let code = call(Op::Forward, CPU, Dtype::F32, &[NULL; 2], 1, NULL);
+        assert_eq!(code, 1);
+    });
+    thread.join().expect("ends well");
+    for thread in 0..4 {
+        std::thread::spawn(move || {
+            let x = vec![1_f32; LARGE];
+            let mut y = vec![0_f32; LARGE];
+            let (p, q) = (x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast());
+            loop {
+                match thread % 2 {
+                    0 => call(Op::Forward, CPU, Dtype::F32, &[p, q], LARGE, NULL),
+                    _ => call(Op::Forward, CUDA, Dtype::F32, &[p, q], LARGE, NULL),
+                };
+            }
+        });
+    }
+    std::thread::sleep(Duration::from_millis(5 + 3 * how.len() as u64));
+    if how == "3" {
+        println!("done");
+        // SAFETY: ends the process from here, handlers included.
+        unsafe { libc::exit(0) };
+    }
+    // Leave the memory be: the threads use it.
+    std::mem::forget(ones);
+}
+
+static SIGNALS: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn on_signal(_: c_int) {
+    SIGNALS.fetch_add(1, Ordering::Relaxed);
+}
+
+/// How the process handles each signal.
+fn dispositions() -> Vec<usize> {
+    (1..32)
+        .map(|signal| {
+            // SAFETY: only reads.
+            unsafe {
+                let mut action: libc::sigaction = std::mem::zeroed();
+                libc::sigaction(signal, std::ptr::null(), &mut action);
+                action.sa_sigaction
+            }
+        })
+        .collect()
+}
+
+/// Signals that arrive in the middle of calls change nothing, and the library changes nothing
+/// about signals.
+pub fn signals() {
+    let before = dispositions();
+    driver::init();
+    let context = driver::create_context(0);
+    let ones = Ones::new(Place::Device);
+    let x = vec![1_f32; LARGE];
+    let mut y = vec![0_f32; LARGE];
+    ones.check(NULL);
+    large_on_cpu(mish(), &x, &mut y);
+    assert_eq!(before, dispositions(), "a signal handler was changed");
+    // SAFETY: installs a handler that only counts, and a timer that fires every millisecond.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        // No SA_RESTART: system calls are interrupted.
+        action.sa_sigaction = on_signal as *const () as usize;
+        libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
+        let every = libc::timeval {
+            tv_sec: 0,
+            tv_usec: 500,
+        };
+        let timer = libc::itimerval {
+            it_interval: every,
+            it_value: every,
+        };
+        libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
+    }
+    let since = Instant::now();
+    while since.elapsed() < Duration::from_millis(700) {
+        ones.check(NULL);
+        large_on_cpu(mish(), &x, &mut y);
+    }
+    // SAFETY: stops the timer.
+    unsafe {
+        let timer: libc::itimerval = std::mem::zeroed();
+        libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
+    }
+    let signals = SIGNALS.load(Ordering::Relaxed);
+    println!("{signals} signals");
+    assert!(signals > 100, "{signals}");
+    driver::destroy_context(context);
+}
+
+/// The library is closed while its threads wait for work, and opened again.
+pub fn reload() {
+    driver::init();
+    let context = driver::create_context(0);
+    let x = vec![1_f32; LARGE];
+    let mut y = vec![0_f32; LARGE];
+    let ones = Ones::new(Place::Device);
+    let mut first = 0;
+    for round in 0..50 {
+        let (library, table) = Library::open();
+        // On a thread that ends, so that nothing of it keeps the library.
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // SAFETY: plain values.
+                assert_eq!(unsafe { (table.mish_set_num_threads)(4) }, 0);
+                large_on_cpu(&table, &x, &mut y);
+                // SAFETY: the operands are as long as stated.
+                let code = unsafe {
+                    let (p, q) = (ones.x.pointer(), ones.y.pointer());
+                    (table.mish_forward)(CUDA, Dtype::F32 as i32, p, q, 100, NULL)
+                };
+                assert_eq!(code, status::OK);
+                ones.done();
+                ones.y.reset();
+                // SAFETY: NULL is an argument that is refused.
+                let code = unsafe { (table.mish_forward)(CPU, 3, NULL, NULL, 1, NULL) };
+                assert_eq!(code, status::NULL_POINTER);
+            });
+        });
+        library.close().expect("closes");
+        // What is left of it wakes up now.
+        std::thread::sleep(Duration::from_millis(2));
+        let bytes = allocated();
+        match round {
+            0..5 => first = bytes,
+            _ => assert!(bytes < first + 64 * 1024, "{first} bytes, then {bytes}"),
+        }
+    }
+    driver::destroy_context(context);
+}
+
+/// Bytes that the process's allocator has given out.
+fn allocated() -> usize {
+    // SAFETY: only reads.
+    unsafe { libc::mallinfo2() }.uordblks
+}
+
+/// Memory does not grow with calls, good or bad.
+pub fn leaks() {
+    driver::init();
+    let contexts = [0, 1].map(driver::create_context);
+    let ones = Ones::new(Place::Device);
+    let host = Ones::new(Place::Host);
+    let pool = Ones::new(Place::Pool);
+    let (x, y) = (ones.x.pointer(), ones.y.pointer());
+    let round = |i: u32| {
+        let (p, q) = (host.x.pointer(), host.y.pointer());
+        let f32 = Dtype::F32;
+        let code = match i % 10 {
+            0..3 => call(Op::Forward, CPU, f32, &[p, q], 64, NULL),
+            3 | 4 => call(Op::Forward, CUDA, f32, &[x, y], 64, NULL),
+            5 => {
+                let (p, q) = (pool.x.pointer(), pool.y.pointer());
+                call(Op::Forward, CUDA, f32, &[p, q], 64, NULL)
+            }
+            // Failures, whose messages are kept.
+            6 => 1 - i32::from(call(Op::Forward, CPU, f32, &[NULL, q], 64, NULL) == 1),
+            7 => 1 - i32::from(call(Op::Forward, CUDA, f32, &[p, y], 64, NULL) == 41),
+            8 => 1 - i32::from(call(Op::Forward, CPU, f32, &[p, y], 64, NULL) == 42),
+            _ => 1 - i32::from(call(Op::Forward, CUDA, f32, &[x, y], 5000, NULL) != 0),
+        };
+        assert_eq!(code, 0, "call {i}: {}", abi::last_error());
+    };
+    (0..1000).for_each(round);
+    let (before, modules) = (allocated(), driver::modules());
+    (0..1_000_000).for_each(round);
+    let after = allocated();
+    println!("{before} bytes, then {after}");
+    assert!(
+        after < before + 4096,
+        "grew from {before} to {after} bytes in a million calls"
+    );
+    assert_eq!(driver::modules(), modules);
+    for context in contexts {
+        driver::destroy_context(context);
+    }
+}
+
+/// A panic anywhere inside is a status of the call, and the next call works.
+pub fn panic() {
+    let path = std::env::var("MISH_LIBRARY").expect("MISH_LIBRARY");
+    // SAFETY: the library is loaded already; the signature is the hook's.
+    let arm = unsafe {
+        let library = libloading::Library::new(path).expect("the library opens");
+        let arm = *library
+            .get::<unsafe extern "C" fn(u32)>(b"mish_test_panic_at\0")
+            .expect("built with the test-hooks feature");
+        std::mem::forget(library);
+        arm
+    };
+    // Nothing is printed by the forced panics but what the hook in this process prints.
+    driver::init();
+    // SAFETY: a plain value.
+    succeeded(unsafe { (mish().mish_set_num_threads)(4) });
+    let x = vec![1_f32; LARGE];
+    let mut y = vec![0_f32; LARGE];
+    for round in 0..10 {
+        let context = driver::create_context(0);
+        let ones = Ones::new(Place::Device);
+        let before = (driver::modules(), driver::current());
+        let stream = driver::create_stream();
+        driver::set_current(0);
+        // In the child of a panic the entry point's own name is in the message.
+        for (place, name) in [(1, "Entry"), (3, "DeviceCall"), (4, "Loading")] {
+            // SAFETY: a plain value.
+            unsafe { arm(place) };
+            ones.refused(stream, status::INTERNAL, name);
+            assert_eq!(driver::modules(), before.0, "a module is left");
+            let mut mode = 0;
+            // SAFETY: valid for reading and writing.
+            driver::ok(unsafe { (driver::driver().cuThreadExchangeStreamCaptureMode)(&mut mode) });
+            assert_eq!(mode, 0, "the thread's capture mode is left changed");
+        }
+        ones.check(stream);
+        // SAFETY: plain values.
+        unsafe {
+            arm(1);
+            failed((mish().mish_warmup)(CPU, 0), status::INTERNAL, "Entry");
+            arm(2);
+        }
+        let (p, q) = (x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast());
+        failed(
+            call(Op::Forward, CPU, Dtype::F32, &[p, q], LARGE, NULL),
+            status::INTERNAL,
+            "HostWork",
+        );
+        large_on_cpu(mish(), &x, &mut y);
+        assert!(round < 10);
+        driver::destroy_context(context);
+    }
+}

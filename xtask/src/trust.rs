@@ -1,0 +1,188 @@
+//! `cargo xtask trust`: the GPU path through the stand-in driver, faults, fuzzing, threads and
+//! lifetimes, the stability check, planted bugs. `cargo xtask test` runs a bounded share of it.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::{Program, cargo, is_installed, program};
+use crate::outcome::Outcome;
+use crate::{build, mutants, paths, supply};
+
+const USAGE: &str = "\
+cargo xtask trust <what>
+
+  scenarios [NAME...]      every scenario whose name contains one of these, in full length
+  sanitized [NAME...]      the same with the kernels under ASan and UBSan
+  fuzz [CALLS] [SEED]      random calls of the C ABI on both backends; 10^8 without a number
+  stability [ITERATIONS]   training iterations on both backends; 100,000 without a number
+  mutants [NAME...]        plants one bug after the other; each must be caught
+  supply                   dependencies: sources, checksums, licences, yanked and pinned versions
+";
+
+/// Where the parts of a run are.
+pub struct Trust {
+    runner: PathBuf,
+    /// The folder with the stand-in as `libcuda.so.1`.
+    standin: PathBuf,
+    /// The library as it ships.
+    library: PathBuf,
+    /// The library with overflow checks, assertions and test hooks.
+    checked: PathBuf,
+    /// Runtimes of the sanitizers, to be loaded first.
+    runtimes: Option<String>,
+}
+
+/// Runs one of the tasks.
+pub fn run(arguments: &[String]) -> Result<ExitCode> {
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match words.as_slice() {
+        ["scenarios", names @ ..] => Trust::prepare()?.full().args(["run"]).args(names).check()?,
+        ["sanitized", names @ ..] => {
+            let trust = Trust::prepare()?.sanitized()?;
+            trust.full().args(["run"]).args(names).check()?;
+        }
+        ["fuzz", rest @ ..] => {
+            let calls = rest.first().unwrap_or(&"100000000");
+            let seed = rest.get(1).unwrap_or(&"1");
+            let trust = Trust::prepare()?;
+            trust.alone().args(["fuzz", calls, seed]).check()?;
+        }
+        ["stability", rest @ ..] => {
+            let iterations = rest.first().unwrap_or(&"100000");
+            let trust = Trust::prepare()?;
+            trust.alone().args(["stability", iterations]).check()?;
+        }
+        ["mutants", names @ ..] => return mutants::run(names),
+        ["supply"] => match supply::outcome() {
+            Outcome::Ran { failed: 0, .. } => {}
+            _ => bail!("see above"),
+        },
+        _ => bail!("{USAGE}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The bounded share, as a step of `cargo xtask test`.
+pub fn share() -> Vec<(String, Outcome)> {
+    let trust = match Trust::prepare() {
+        Ok(trust) => trust,
+        Err(error) => {
+            println!("{error:#}");
+            return vec![("trust".into(), Outcome::of(false))];
+        }
+    };
+    let scenarios = Outcome::count(trust.program().arg("run"));
+    let sanitized = match trust.sanitized() {
+        Ok(trust) => Outcome::count(trust.program().arg("run")),
+        Err(error) => Outcome::NotRun(format!("{error:#}")),
+    };
+    vec![
+        ("GPU path through the stand-in".into(), scenarios),
+        ("GPU path, kernels under ASan and UBSan".into(), sanitized),
+        (
+            "ThreadSanitizer".into(),
+            Outcome::NotRun(
+                "needs a standard library built with it: a nightly toolchain and -Zbuild-std"
+                    .into(),
+            ),
+        ),
+        (
+            "Miri".into(),
+            Outcome::NotRun("needs a nightly toolchain".into()),
+        ),
+    ]
+}
+
+impl Trust {
+    /// Builds everything.
+    pub fn prepare() -> Result<Trust> {
+        let library = build::library()?;
+        cargo()
+            .args(["build", "--quiet", "--profile", "trust"])
+            .args(["--package", "mish-standin", "--package", "mish-trust"])
+            .check()?;
+        cargo()
+            .args(["build", "--quiet", "--profile", "trust"])
+            .args(["--package", "libmish", "--features", "test-hooks"])
+            .check()?;
+        let built = paths::target().join("trust");
+        Ok(Trust {
+            runner: built.join("mish-trust"),
+            standin: named(&built.join("libmish_standin.so"), "standin")?,
+            library,
+            checked: built.join("libmish.so"),
+            runtimes: None,
+        })
+    }
+
+    /// The same with the kernels built under ASan and UBSan, and the checked library.
+    pub fn sanitized(&self) -> Result<Trust> {
+        if !is_installed("g++") {
+            bail!("g++, whose sanitizers are used, is not installed");
+        }
+        let runtimes: Vec<String> = ["libasan.so", "libubsan.so"]
+            .into_iter()
+            .map(|name| {
+                let answer = program("g++")
+                    .arg(format!("-print-file-name={name}"))
+                    .read()?;
+                let path = fs::canonicalize(answer.trim())
+                    .with_context(|| format!("g++ has no {name}"))?;
+                Ok(path.display().to_string())
+            })
+            .collect::<Result<_>>()?;
+        let folder = paths::target().join("sanitized");
+        cargo()
+            .args(["build", "--quiet", "--profile", "trust"])
+            .args(["--package", "mish-standin", "--target-dir"])
+            .arg(&folder)
+            .env("MISH_SANITIZE", "1")
+            .check()?;
+        let standin = folder.join("trust/libmish_standin.so");
+        Ok(Trust {
+            runner: self.runner.clone(),
+            standin: named(&standin, "standin-sanitized")?,
+            library: self.checked.clone(),
+            checked: self.checked.clone(),
+            runtimes: Some(runtimes.join(":")),
+        })
+    }
+
+    /// The runner, with the environment it wants.
+    pub fn program(&self) -> Program {
+        let mut program = program(&self.runner)
+            .env("MISH_STANDIN_FOLDER", &self.standin)
+            .env("MISH_LIBRARY", &self.library)
+            .env("MISH_LIBRARY_WITH_HOOKS", &self.checked);
+        if let Some(runtimes) = &self.runtimes {
+            program = program.env("MISH_SANITIZER_RUNTIME", runtimes);
+        }
+        program
+    }
+
+    /// The runner, to run everything in full length.
+    fn full(&self) -> Program {
+        self.program().env("MISH_TRUST_FULL", "1")
+    }
+
+    /// The runner, for work of its own process.
+    fn alone(&self) -> Program {
+        self.program()
+            .env("LD_LIBRARY_PATH", &self.standin)
+            .env("MISH_STANDIN", "")
+    }
+}
+
+/// A folder in which a built stand-in goes by the driver's name.
+fn named(library: &Path, folder: &str) -> Result<PathBuf> {
+    let folder = paths::target().join(folder);
+    fs::create_dir_all(&folder)?;
+    let link = folder.join("libcuda.so.1");
+    let _ = fs::remove_file(&link);
+    symlink(library, &link).with_context(|| link.display().to_string())?;
+    Ok(folder)
+}

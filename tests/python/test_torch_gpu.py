@@ -49,14 +49,32 @@ def test_cpu_and_gpu_agree_in_every_layout():
         lambda: torch.empty(0, 3),
     ):
         x = make()
-        # A copy to the GPU that keeps the strides.
-        memory = torch.empty(4096, device="cuda")
+        # A copy to the GPU that keeps the strides, of views that overlap themselves as well.
+        memory = torch.empty(4097, device="cuda")
         on_gpu = memory.as_strided(x.shape, x.stride(), 1)
         if x.numel():
-            on_gpu.copy_(x)
+            reach = 1 + sum((n - 1) * step for n, step in zip(x.shape, x.stride()))
+            memory[1 : 1 + reach].copy_(x.as_strided((reach,), (1,), x.storage_offset()))
         y = mish.torch.mish(on_gpu)
         assert y.stride() == torch.empty_like(x).stride()
         torch.testing.assert_close(y.cpu(), mish.torch.mish(x), rtol=1e-6, atol=1e-6)
+
+
+def test_more_than_2_to_the_32_elements():
+    n = 2**32 + 13
+    if torch.cuda.mem_get_info()[0] < 5 * 2 * n + 2**30:
+        pytest.skip("needs 42 GiB of GPU memory")
+    x = torch.empty(n, device="cuda", dtype=torch.float16).normal_()
+    y = mish.torch.mish(x)
+    grad = torch.ops.mish.backward(y, x)
+    for at in (slice(0, 999), slice(2**31 - 7, 2**31 + 9), slice(2**32 - 99, n)):
+        assert torch.equal(y[at], mish.torch.mish(x[at].clone()))
+        assert torch.equal(grad[at], torch.ops.mish.backward(y[at].clone(), x[at].clone()))
+    del grad
+    first, second = torch.ops.mish.double_backward(x, y, x)
+    for at in (slice(0, 999), slice(2**31 - 7, 2**31 + 9), slice(2**32 - 99, n)):
+        parts = torch.ops.mish.double_backward(x[at].clone(), y[at].clone(), x[at].clone())
+        assert torch.equal(first[at], parts[0]) and torch.equal(second[at], parts[1])
 
 
 def test_in_place_and_out():

@@ -156,7 +156,9 @@ def test_exported_streams_are_waited_for(monkeypatch):
 
 
 class DeviceArray:
-    """An array in the memory of the first GPU."""
+    """An array in the memory of the first GPU, freed with the fixture's context."""
+
+    allocated = []
 
     def __init__(self, values, stream=None):
         self.values = np.ascontiguousarray(values)
@@ -164,6 +166,7 @@ class DeviceArray:
         self.bytes = ctypes.c_size_t(max(self.values.nbytes, 1))
         self.pointer = ctypes.c_uint64()
         _cuda.call("cuMemAlloc_v2", ctypes.byref(self.pointer), self.bytes)
+        self.allocated.append(self.pointer)
         source = ctypes.c_void_p(self.values.ctypes.data)
         _cuda.call("cuMemcpyHtoD_v2", self.pointer, source, self.bytes)
 
@@ -205,6 +208,9 @@ def context():
     _cuda.call("cuDevicePrimaryCtxRetain", ctypes.byref(handle), 0)
     _cuda.call("cuCtxPushCurrent_v2", handle)
     yield handle
+    _cuda.call("cuCtxSynchronize")
+    while DeviceArray.allocated:
+        _cuda.call("cuMemFree_v2", DeviceArray.allocated.pop())
     _cuda.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
     _cuda.call("cuDevicePrimaryCtxRelease_v2", 0)
 

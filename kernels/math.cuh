@@ -82,13 +82,13 @@ MISH_DEVICE mish_i32 mish_integer(float biased) {
 }
 MISH_DEVICE mish_i32 mish_integer(double biased) { return mish_i32(bits_from_f64(biased)); }
 
-// 2^k for k in the range of normal numbers.
-template <typename F> MISH_DEVICE F mish_exp2(mish_i32 k);
-template <> MISH_DEVICE float mish_exp2<float>(mish_i32 k) {
-    return f32_from_bits(mish_u32(k + 127) << 23);
+// 2^k for k in the range of normal numbers. Unsigned, because a NaN's k is anything.
+template <typename F> MISH_DEVICE F mish_exp2(mish_u32 k);
+template <> MISH_DEVICE float mish_exp2<float>(mish_u32 k) {
+    return f32_from_bits((k + 127u) << 23);
 }
-template <> MISH_DEVICE double mish_exp2<double>(mish_i32 k) {
-    return f64_from_bits(mish_u64(mish_u32(k + 1023) << 20) << 32);
+template <> MISH_DEVICE double mish_exp2<double>(mish_u32 k) {
+    return f64_from_bits(mish_u64((k + 1023u) << 20) << 32);
 }
 
 MISH_DEVICE mish_i32 mish_min(mish_i32 a, mish_i32 b) { return a < b ? a : b; }
@@ -205,7 +205,7 @@ template <typename F> struct Exact {
     // grad * first * 2^(k + 1) without intermediate overflow or a second rounding that matters;
     // `rest` at least 2 exp2_min.
     MISH_DEVICE F times_first(F grad, F first, mish_i32 rest) const {
-        F product = grad * (first * mish_exp2<F>(limited + 1));
+        F product = grad * (first * mish_exp2<F>(limited + 1u));
         if (rest < 0) {
             const mish_i32 near = mish_max(rest, L::exp2_min());
             product = product * mish_exp2<F>(near) * mish_exp2<F>(rest - near);
@@ -277,8 +277,11 @@ template <typename F> struct Exact {
             grad_x = grad_grad_x * (second * mish_exp2<F>(c.limited + 3)) * grad_y;
             return;
         }
-        // mish'' ~ e^x on the left and e^-2x on the right.
-        const mish_i32 rest = mish_min(c.k_rest, -2 * c.k_rest);
+        // mish'' ~ e^x on the left and e^-2x on the right. The bounds are past every number's k;
+        // a NaN's is anything.
+        const mish_i32 bound = -4 * L::exp2_min();
+        const mish_i32 k_rest = mish_min(mish_max(c.k_rest, -bound), bound);
+        const mish_i32 rest = mish_min(k_rest, -2 * k_rest);
         mish_i32 a_exponent, b_exponent;
         const F a = mish_split(grad_grad_x, a_exponent);
         const F b = mish_split(grad_y, b_exponent);

@@ -12,6 +12,7 @@ mod mutants;
 mod outcome;
 mod paths;
 mod python;
+mod record;
 mod supply;
 mod sweep;
 mod test;

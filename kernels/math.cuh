@@ -129,6 +129,31 @@ template <typename F> MISH_DEVICE F mish_scale(F product, mish_i32 exponent) {
     return product * mish_exp2<F>(half) * mish_exp2<F>(exponent - half);
 }
 
+// x between bounds of either sign, given to 20 bits; a NaN turns into one of them. In integers, which
+// leave the double pipe to the rest.
+MISH_DEVICE mish_u32 mish_high(double x) { return mish_u32(bits_from_f64(x) >> 32); }
+MISH_DEVICE double mish_bounded(double x, double min, double max) {
+    // As signed numbers those of negative x are below all others, as unsigned ones above.
+    const mish_i32 below = mish_min(mish_i32(mish_high(x)), mish_i32(mish_high(max)));
+    const mish_u32 high = mish_u32(below) < mish_high(min) ? mish_u32(below) : mish_high(min);
+    return f64_from_bits(mish_u64(high) << 32 | mish_u32(bits_from_f64(x)));
+}
+// |x|, or the bound where that is smaller, given to 20 bits.
+MISH_DEVICE double mish_limited(double x, double bound) {
+    const mish_i32 high = mish_min(mish_i32(mish_high(x) & 0x7fffffffu), mish_i32(mish_high(bound)));
+    return f64_from_bits(mish_u64(mish_u32(high)) << 32 | mish_u32(bits_from_f64(x)));
+}
+MISH_DEVICE bool mish_is_negative(double x) { return mish_i32(mish_high(x)) < 0; }
+// x 2^exponent for an exponent from 2 exp2_min to 0.
+MISH_DEVICE double mish_descend(double x, mish_i32 exponent) {
+    const mish_i32 near = mish_max(exponent, Limits<double>::exp2_min());
+    return x * mish_exp2<double>(near) * mish_exp2<double>(exponent - near);
+}
+// Whether x is not between the bounds, or a NaN.
+MISH_DEVICE bool mish_outside(double x, double min, double max) {
+    return mish_i32(mish_high(x)) >= mish_i32(mish_high(max)) || mish_high(x) >= mish_high(min);
+}
+
 template <typename F> struct Exact {
     typedef Limits<F> L;
 
@@ -337,6 +362,136 @@ struct Wide {
     }
 };
 
+#define MISH_TERM(power, left) {power, left},
+MISH_TABLE double mish_exp2_sixteenths[16][2] = {MISH_EXP2_SIXTEENTHS_F64(MISH_TERM)};
+#undef MISH_TERM
+
+// For float64: the quotients with their numerators multiplied out, which keeps every sum free of
+// cancellation but near the zeros themselves (docs/derivation.md):
+//
+//   mish   = x n/(n + 2)                                         n = e (e + 2), d = n + 2
+//   mish'  = e (4 + 4x + e (6 + 4x + e (4 + e)))/d^2
+//   mish'' = 8 e (2 + x + e (4 + x + e (3 - 3x/2 + e (1 - x))))/d^3
+struct Rational {
+    typedef Limits<double> L;
+
+    // e^x = 2^k_rest scale (1 + q), k_rest what the limits cut off; scale has 11 bits.
+    double scale, q;
+    mish_i32 k_rest;
+    // e = scale (1 + q), rounded, and the part of it that has 26 bits.
+    double e, e_high;
+
+    MISH_DEVICE Rational(double x, mish_i32 k_min, mish_i32 k_max) {
+        // x = (k + j/16) ln 2 + reduced, and a table has short numbers close to 2^(j/16).
+        const double biased = mish_fma(x, 16 * L::log2_e(), L::magic());
+        const double steps = biased - L::magic();
+        const mish_i32 whole = mish_integer(biased);
+        double power, left;
+        mish_table(mish_exp2_sixteenths, whole & 15, power, left);
+        const double reduced = mish_fma(steps, -L::ln2_high() / 16, x);  // exact
+        const double r = mish_fma(steps, -L::ln2_low() / 16, reduced) + left;
+        double tail = 0.0;
+        bool first = true;
+#define MISH_TERM(c) tail = first ? c : mish_fma(tail, r, c); first = false;
+        MISH_EXP_TAIL_SHORT_F64(MISH_TERM)
+#undef MISH_TERM
+        q = mish_fma(r * r, tail, r);
+        const mish_i32 k = mish_min(mish_max(whole >> 4, k_min), k_max);
+        k_rest = (whole >> 4) - k;
+        scale = f64_from_bits(bits_from_f64(power) + (mish_u64(mish_u32(k) << 20) << 32));
+        e = mish_fma(scale, q, scale);
+        e_high = f64_from_bits(bits_from_f64(e) & ~mish_u64(0x7ffffff));
+    }
+
+    // What the derivatives share, in v = e^-|x|, the e of this class:
+    //
+    //   d = 2 + v (2 + v) on the left, 1 + v (2 + 2 v) on the right; 1/d = w (1 + off + off^2 + ...)
+    struct Denominator {
+        double w, off, factor;
+        MISH_DEVICE Denominator(const Rational &c, bool left) {
+            const double two = left ? 1.0 : 2.0, none = left ? 2.0 : 1.0;
+            const double b = mish_fma(c.e_high, two, 2.0), d = mish_fma(c.e_high, b, none);  // exact
+            const double d_low = (c.e - c.e_high) * mish_fma(c.e, two, b);
+            w = mish_reciprocal_raw(d);
+            off = mish_fma(-d_low, w, mish_fma(-d, w, 1.0));
+            factor = c.scale * (w * w);  // exact
+        }
+    };
+
+    // base + p (1 + q) (1 + power)
+    MISH_DEVICE double completed(double base, double p, double power) const {
+        return mish_fma(p, mish_fma(q, power, q + power), p + base);
+    }
+
+    // mish'(x)/2^k_rest
+    MISH_DEVICE double first(double x, bool left, const Denominator &c) const {
+        const double c0 = left ? mish_fma(4.0, x, 4.0) : 0.0;
+        const double c1 = mish_fma(4.0, x, left ? 6.0 : -2.0);
+        const double c2 = left ? 4.0 : mish_fma(4.0, x, -4.0);
+        const double c3 = left ? 1.0 : -4.0;
+        const double n = mish_fma(mish_fma(mish_fma(c3, e, c2), e, c1), e, c0);
+        const double power = c.off * mish_fma(c.off, mish_fma(c.off, 4.0, 3.0), 2.0);
+        return completed(left ? 0.0 : 1.0, n * c.factor, power);
+    }
+
+    MISH_DEVICE double second(double x, bool left, const Denominator &c) const {
+        const double a = mish_fma(8.0, x, 16.0), b = mish_fma(8.0, x, 32.0), d = mish_fma(-8.0, x, 8.0);
+        const double c0 = left ? a : 0.0, c1 = left ? b : d, c2 = mish_fma(-12.0, x, 24.0);
+        const double c3 = left ? d : b, c4 = left ? 0.0 : a;
+        const double n = mish_fma(mish_fma(mish_fma(mish_fma(c4, e, c3), e, c2), e, c1), e, c0);
+        const double power = c.off * mish_fma(c.off, mish_fma(c.off, 10.0, 6.0), 3.0);
+        return completed(0.0, n * c.w * c.factor, power);
+    }
+
+    static MISH_DEVICE double forward(double x) {
+        const double bounded = mish_bounded(x, -760.0, 25.0);
+        const Rational c(bounded, -1000, 100);
+        const double e_low = mish_fma(c.scale, c.q, c.scale - c.e_high);
+        const double a = c.e_high + 2.0, n = c.e_high * a, d = mish_fma(c.e_high, a, 2.0);  // exact
+        const double n_low = e_low * (a + c.e);
+        const double w = mish_reciprocal(d + n_low);
+        const double ratio = n * w;
+        const double rem = mish_fma(-ratio, d, n) + mish_fma(-ratio, n_low, n_low);
+        double y = bounded * mish_fma(rem, w, ratio);
+        if (mish_outside(x, -690.0, 25.0)) {
+            if (c.k_rest != 0) y *= mish_exp2<double>(c.k_rest);
+            if (mish_above(x, 25.0) || x != x) y = x;
+        }
+        return y;
+    }
+
+    static MISH_DEVICE double backward(double grad_y, double x) {
+        const double size = mish_limited(x, 1480.0), clamped = mish_copysign(size, x);
+        const bool left = mish_is_negative(x);
+        const Rational c(-size, -1000, 100);
+        double y = grad_y * c.first(clamped, left, Denominator(c, left));
+        if (mish_high(size) >= mish_high(690.0)) {
+            if (left) y = mish_descend(y, c.k_rest);
+            if (x != x) y = x;
+        }
+        return y;
+    }
+
+    static MISH_DEVICE void double_backward(double grad_grad_x, double grad_y, double x,
+                                            double &grad_grad_y, double &grad_x) {
+        const double size = mish_limited(x, 2200.0), clamped = mish_copysign(size, x);
+        const bool left = mish_is_negative(x);
+        const Rational c(-size, -200, 100);
+        const Denominator denominator(c, left);
+        grad_grad_y = grad_grad_x * c.first(clamped, left, denominator);
+        const double second = c.second(clamped, left, denominator);
+        grad_x = grad_grad_x * second * grad_y;
+        if (mish_high(size) >= mish_high(138.0) || !mish_is_tame(grad_grad_x)) {
+            if (left) grad_grad_y = mish_descend(grad_grad_y, mish_max(c.k_rest, 2 * L::exp2_min()));
+            mish_i32 a_exponent, b_exponent;
+            const double a = mish_split(grad_grad_x, a_exponent);
+            const double b = mish_split(grad_y, b_exponent);
+            grad_x = mish_scale(a * (left ? second : second * 0x1p+0) * b, a_exponent + b_exponent + (left ? c.k_rest : 2 * c.k_rest));
+            if (x != x) grad_grad_y = grad_x = x;
+        }
+    }
+};
+
 // For float16, in float. Past the bounds of x nothing but the limits is left.
 struct Brief {
     typedef Limits<float> L;
@@ -462,6 +617,6 @@ typedef Wide MathF32;
 #else
 typedef Exact<float> MathF32;
 #endif
-typedef Exact<double> MathF64;
+typedef Rational MathF64;
 
 #endif

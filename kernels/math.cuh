@@ -410,10 +410,9 @@ struct Rational {
         double w, off, factor;
         MISH_DEVICE Denominator(const Rational &c, bool left) {
             const double two = left ? 1.0 : 2.0, none = left ? 2.0 : 1.0;
-            const double b = mish_fma(c.e_high, two, 2.0), d = mish_fma(c.e_high, b, none);  // exact
-            const double d_low = (c.e - c.e_high) * mish_fma(c.e, two, b);
-            w = mish_reciprocal_raw(d);
-            off = mish_fma(-d_low, w, mish_fma(-d, w, 1.0));
+            const double b = mish_fma(c.e, two, 2.0);
+            w = mish_reciprocal_raw(mish_fma(c.e, b, none));
+            off = mish_fma(-(c.e * w), b, mish_fma(-none, w, 1.0));
             factor = c.scale * (w * w);  // exact
         }
     };
@@ -444,19 +443,18 @@ struct Rational {
     }
 
     static MISH_DEVICE double forward(double x) {
-        const double bounded = mish_bounded(x, -760.0, 25.0);
-        const Rational c(bounded, -1000, 100);
-        const double e_low = mish_fma(c.scale, c.q, c.scale - c.e_high);
-        const double a = c.e_high + 2.0, n = c.e_high * a, d = mish_fma(c.e_high, a, 2.0);  // exact
-        const double n_low = e_low * (a + c.e);
-        const double w = mish_reciprocal(d + n_low);
-        const double ratio = n * w;
-        const double rem = mish_fma(-ratio, d, n) + mish_fma(-ratio, n_low, n_low);
-        double y = bounded * mish_fma(rem, w, ratio);
-        if (mish_outside(x, -690.0, 25.0)) {
-            if (c.k_rest != 0) y *= mish_exp2<double>(c.k_rest);
-            if (mish_above(x, 25.0) || x != x) y = x;
-        }
+        const double size = mish_limited(x, 760.0), clamped = mish_copysign(size, x);
+        const bool left = mish_is_negative(x);
+        const Rational c(-size, -1000, 100);
+        const double z = 1.0 + c.e, s = left ? 1.0 : c.e, m = left ? z : c.e + c.e;
+        const double d = mish_fma(s, s, z * z);
+        const double w = mish_reciprocal_raw(d), off = mish_fma(-d, w, 1.0);
+        const double h = c.e * m * w;
+        const double less = mish_fma(h, mish_fma(off, off, off), h);
+        const double scale = left ? c.scale : 1.0, q = left ? c.q : 0.0;
+        double y = clamped * mish_fma(scale, mish_fma(-less, q, q - less), scale);
+        if (mish_high(size) >= mish_high(690.0))
+            y = left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
         return y;
     }
 

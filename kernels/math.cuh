@@ -412,7 +412,15 @@ struct Rational {
             const double two = left ? 1.0 : 2.0, none = left ? 2.0 : 1.0;
             const double b = mish_fma(c.e, two, 2.0);
             w = mish_reciprocal_raw(mish_fma(c.e, b, none));
-            off = mish_fma(-(c.e * w), b, mish_fma(-none, w, 1.0));
+            const double ew = c.e * w, ew_low = mish_fma(c.e, w, -ew);
+#if V_B
+            off = mish_fma(-ew, two * c.e, mish_fma(-ew, 2.0, mish_fma(-none, w, 1.0)));
+#else
+            off = mish_fma(-ew, b, mish_fma(-none, w, 1.0));
+#endif
+#if V_E
+            off = mish_fma(-ew_low, b, off);
+#endif
             factor = c.scale * (w * w);  // exact
         }
     };
@@ -437,7 +445,10 @@ struct Rational {
         const double a = mish_fma(8.0, x, 16.0), b = mish_fma(8.0, x, 32.0), d = mish_fma(-8.0, x, 8.0);
         const double c0 = left ? a : 0.0, c1 = left ? b : d, c2 = mish_fma(-12.0, x, 24.0);
         const double c3 = left ? d : b, c4 = left ? 0.0 : a;
-        const double n = mish_fma(mish_fma(mish_fma(mish_fma(c4, e, c3), e, c2), e, c1), e, c0);
+        const double n3 = mish_fma(c4, e, c3), n2 = mish_fma(n3, e, c2);
+        const double e_low = mish_fma(scale, q, scale - e);
+        const double n1 = mish_fma(n2, e, mish_fma(e_low, mish_fma(n3, e, n2), c1));
+        const double n = mish_fma(n1, e, c0);
         const double power = c.off * mish_fma(c.off, mish_fma(c.off, 10.0, 6.0), 3.0);
         return completed(0.0, n * c.w * c.factor, power);
     }
@@ -446,13 +457,24 @@ struct Rational {
         const double size = mish_limited(x, 760.0), clamped = mish_copysign(size, x);
         const bool left = mish_is_negative(x);
         const Rational c(-size, -1000, 100);
-        const double z = 1.0 + c.e, s = left ? 1.0 : c.e, m = left ? z : c.e + c.e;
-        const double d = mish_fma(s, s, z * z);
-        const double w = mish_reciprocal_raw(d), off = mish_fma(-d, w, 1.0);
-        const double h = c.e * m * w;
-        const double less = mish_fma(h, mish_fma(off, off, off), h);
-        const double scale = left ? c.scale : 1.0, q = left ? c.q : 0.0;
-        double y = clamped * mish_fma(scale, mish_fma(-less, q, q - less), scale);
+        const double two = left ? 1.0 : 2.0, none = left ? 2.0 : 1.0;
+        const double b = mish_fma(c.e, two, 2.0);
+        const double w = mish_reciprocal_raw(mish_fma(c.e, b, none)), ew = c.e * w;
+#if V_FE
+        const double off = mish_fma(-mish_fma(c.e, w, -ew), b, mish_fma(-ew, b, mish_fma(-none, w, 1.0)));
+#else
+        const double off = mish_fma(-ew, b, mish_fma(-none, w, 1.0));
+#endif
+        const double h = ew * (left ? 1.0 + c.e : c.e + c.e);
+        
+#if V_FC
+const double less = mish_fma(h, mish_fma(off, mish_fma(off, off, off), off), h);
+#else
+const double less = mish_fma(h, mish_fma(off, off, off), h);
+#endif
+
+        const double xs = left ? clamped * c.scale : clamped, q = left ? c.q : 0.0;
+        double y = mish_copysign(mish_fma(xs, mish_fma(-less, q, q - less), xs), x);
         if (mish_high(size) >= mish_high(690.0))
             y = left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
         return y;

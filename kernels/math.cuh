@@ -407,20 +407,16 @@ struct Rational {
     //
     //   d = 2 + v (2 + v) on the left, 1 + v (2 + 2 v) on the right; 1/d = w (1 + off + off^2 + ...)
     struct Denominator {
-        double w, off, factor;
+        double w, off, factor, off2;
         MISH_DEVICE Denominator(const Rational &c, bool left) {
             const double two = left ? 1.0 : 2.0, none = left ? 2.0 : 1.0;
             const double b = mish_fma(c.e, two, 2.0);
             w = mish_reciprocal_raw(mish_fma(c.e, b, none));
             const double ew = c.e * w, ew_low = mish_fma(c.e, w, -ew);
-#if V_B
             off = mish_fma(-ew, two * c.e, mish_fma(-ew, 2.0, mish_fma(-none, w, 1.0)));
-#else
-            off = mish_fma(-ew, b, mish_fma(-none, w, 1.0));
-#endif
-#if V_E
+            const double e_low = mish_fma(c.scale, c.q, c.scale - c.e);
+            off2 = mish_fma(-mish_fma(e_low, w, ew_low), b, mish_fma(-(ew * two), e_low, off));
             off = mish_fma(-ew_low, b, off);
-#endif
             factor = c.scale * (w * w);  // exact
         }
     };
@@ -447,10 +443,13 @@ struct Rational {
         const double c3 = left ? d : b, c4 = left ? 0.0 : a;
         const double n3 = mish_fma(c4, e, c3), n2 = mish_fma(n3, e, c2);
         const double e_low = mish_fma(scale, q, scale - e);
-        const double n1 = mish_fma(n2, e, mish_fma(e_low, mish_fma(n3, e, n2), c1));
+        const double inner = mish_fma(e_low, mish_fma(n3, e, n2), c1);
+        const double n2_low = mish_fma(n3, e, c2 - n2);
+        const double n1 = mish_fma(n2, e, mish_fma(n2_low, e, inner));
         const double n = mish_fma(n1, e, c0);
-        const double power = c.off * mish_fma(c.off, mish_fma(c.off, 10.0, 6.0), 3.0);
-        return completed(0.0, n * c.w * c.factor, power);
+        const double power = c.off2 * mish_fma(c.off2, mish_fma(c.off2, 10.0, 6.0), 3.0);
+        const double nw = n * c.w, p = nw * c.factor;
+        return mish_fma(p, mish_fma(q, power, q + power), mish_fma(nw, c.factor, -p) + mish_fma(n, c.w, -nw) * c.factor) + p;
     }
 
     static MISH_DEVICE double forward(double x) {
@@ -460,21 +459,13 @@ struct Rational {
         const double two = left ? 1.0 : 2.0, none = left ? 2.0 : 1.0;
         const double b = mish_fma(c.e, two, 2.0);
         const double w = mish_reciprocal_raw(mish_fma(c.e, b, none)), ew = c.e * w;
-#if V_FE
-        const double off = mish_fma(-mish_fma(c.e, w, -ew), b, mish_fma(-ew, b, mish_fma(-none, w, 1.0)));
-#else
         const double off = mish_fma(-ew, b, mish_fma(-none, w, 1.0));
-#endif
         const double h = ew * (left ? 1.0 + c.e : c.e + c.e);
-        
-#if V_FC
-const double less = mish_fma(h, mish_fma(off, mish_fma(off, off, off), off), h);
-#else
-const double less = mish_fma(h, mish_fma(off, off, off), h);
-#endif
-
-        const double xs = left ? clamped * c.scale : clamped, q = left ? c.q : 0.0;
-        double y = mish_copysign(mish_fma(xs, mish_fma(-less, q, q - less), xs), x);
+        const double power = left ? c.scale : 1.0, q = left ? c.q : 0.0;
+        const double xs = clamped * power;
+        const double o = mish_fma(off, mish_fma(off, off, off), off);
+        const double u = mish_fma(-h, mish_fma(q, o, q + o), q);
+        double y = mish_copysign(mish_fma(xs, u - h, xs), x);
         if (mish_high(size) >= mish_high(690.0))
             y = left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
         return y;

@@ -245,7 +245,7 @@ MISH_DEVICE float mish_exp2_approx(float x) {
 
 // A table of pairs, from which every lane takes its own.
 #define MISH_TABLE __device__ const __align__(16)
-MISH_DEVICE void mish_table(const double (*table)[2], mish_i32 i, double &a, double &b) {
+MISH_DEVICE void mish_pair(const double (*table)[2], mish_i32 i, double &a, double &b) {
     const double2 pair = __ldg((const double2 *)table + i);
     a = pair.x;
     b = pair.y;
@@ -263,7 +263,7 @@ MISH_DEVICE double mish_reciprocal(double x) {
     asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
     return __fma_rn(result, __fma_rn(-x, result, 1.0), result);
 }
-MISH_DEVICE double mish_reciprocal_raw(double x) {
+MISH_DEVICE double mish_reciprocal_start(double x) {
     double result;
     asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
     return result;

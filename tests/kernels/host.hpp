@@ -91,13 +91,13 @@ inline double mish_reciprocal(double x) {
     return std::fma(result, std::fma(-x, result, 1.0), result);
 }
 
-inline double mish_reciprocal_raw(double x) {
+inline double mish_reciprocal_start(double x) {
     double result = 1.0 / x;
     result += result * (hardware.reciprocal_off * hardware.reciprocal_error);
     return f64_from_bits(bits_from_f64(result) & ~mish_u64(0xffffffffu));
 }
 #define MISH_TABLE static const
-inline void mish_table(const double (*table)[2], mish_i32 i, double &a, double &b) {
+inline void mish_pair(const double (*table)[2], mish_i32 i, double &a, double &b) {
     a = table[i][0];
     b = table[i][1];
 }

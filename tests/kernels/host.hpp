@@ -91,6 +91,17 @@ inline double mish_reciprocal(double x) {
     return std::fma(result, std::fma(-x, result, 1.0), result);
 }
 
+inline double mish_reciprocal_start(double x) {
+    double result = 1.0 / x;
+    result += result * (hardware.reciprocal_off * hardware.reciprocal_error);
+    return f64_from_bits(bits_from_f64(result) & ~mish_u64(0xffffffffu));
+}
+#define MISH_TABLE static const
+inline void mish_pair(const double (*table)[2], mish_i32 i, double &a, double &b) {
+    a = table[i][0];
+    b = table[i][1];
+}
+
 inline float f32_from_f16(mish_u16 bits) {
     const mish_u32 sign = mish_u32(bits & 0x8000u) << 16, magnitude = bits & 0x7fffu;
     if (magnitude >= 0x7c00u) return f32_from_bits(sign | 0x7f800000u | (magnitude & 0x3ffu) << 13);

@@ -44,7 +44,10 @@ for part in $parts; do
         step initcheck 200 compute-sanitizer --tool initcheck --report-api-errors no --error-exitcode 9 python3 -m pytest -q tests/python/test_cuda_arrays.py
         step synccheck 200 compute-sanitizer --tool synccheck --error-exitcode 9 python3 -m pytest -q tests/python/test_cuda_arrays.py
         ;;
-    bench) step bench 500 python3 bench/gpu.py --out "$OUT" ;;
+    bench)
+        step bench 300 python3 bench/bench.py gpu --out "$OUT"
+        step accuracy 300 python3 bench/gpu.py --out "$OUT"
+        ;;
     profile) step profile 200 python3 bench/ncu.py --out "$OUT/profile.json" ;;
     *) summary+=("no part $part") ;;
     esac

@@ -1,9 +1,9 @@
-"""Checks, sweeps and times libmish on a GPU in one run.
+"""Checks libmish on a GPU and sweeps its error. How fast it is, bench/bench.py measures.
 
     python bench/gpu.py --out FOLDER [--quick]
 
 Needs PyTorch with CUDA and MISH_LIBRARY (or the repository's release build). Writes
-`accuracy.json`, `speed.json` and prints both. The reference is PyTorch in float64 with formulas
+`accuracy.json` and prints it. The reference is PyTorch in float64 with formulas
 that do not cancel away from the derivatives' zeros; an error is in units of the last place of the
 exact result, within 0.35 of a zero of the derivative never less than those of 1/16.
 """
@@ -15,7 +15,6 @@ import math
 import os
 import pathlib
 import platform
-import statistics
 import subprocess
 import sys
 
@@ -153,64 +152,6 @@ def special():
         print(dtype, "special", y.tolist(), g.tolist(), a.tolist(), b.tolist(), flush=True)
 
 
-def time_us(function, repeats):
-    """Median and range of single calls in microseconds, each replayed from a graph."""
-    function()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    inner = 20 if repeats > 20 else 4
-    with torch.cuda.graph(graph):
-        for _ in range(inner):
-            function()
-    graph.replay()
-    times = []
-    for _ in range(repeats):
-        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        begin.record()
-        graph.replay()
-        end.record()
-        end.synchronize()
-        times.append(begin.elapsed_time(end) * 1000 / inner)
-    return statistics.median(times), min(times), max(times)
-
-
-def speed(sizes):
-    rows = []
-    for dtype, (_, kind) in DTYPES.items():
-        size = torch.finfo(kind).bits // 8
-        for n in sizes:
-            if n * size > 2**30 * 1.01:
-                continue
-            x = torch.randn(n, device="cuda", dtype=torch.float32).to(kind)
-            g = torch.randn(n, device="cuda", dtype=torch.float32).to(kind)
-            h = torch.randn(n, device="cuda", dtype=torch.float32).to(kind)
-            y, z = torch.empty_like(x), torch.empty_like(x)
-            relu_backward = torch.ops.aten.threshold_backward.grad_input
-            mish_out = torch.ops.aten.mish.out
-            cases = [
-                ("copy", "forward", 2, lambda: y.copy_(x)),
-                ("relu", "forward", 2, lambda: torch.clamp_min(x, 0, out=y)),
-                ("F.mish", "forward", 2, lambda: mish_out(x, out=y)),
-                ("libmish", "forward", 2, lambda: call("forward", dtype, x, y)),
-                ("relu", "backward", 3, lambda: relu_backward(g, x, 0, grad_input=y)),
-                ("F.mish", "backward", 3, lambda: torch.ops.aten.mish_backward(g, x)),
-                ("libmish", "backward", 3, lambda: call("backward", dtype, g, x, y)),
-                ("libmish", "double_backward", 5, lambda: call("double_backward", dtype, h, g, x, y, z)),
-            ]
-            line = f"{dtype} n={n}:"
-            for impl, op, tensors, function in cases:
-                median, low, high = time_us(function, 9 if n > 2**26 else 25)
-                moved = tensors * n * size
-                rate = moved / median / 1e6
-                rows.append(dict(impl=impl, device="cuda", dtype=dtype, op=op, n=n, bytes=moved,
-                                 us_median=median, us_min=low, us_max=high, tb_per_s=rate))
-                line += f"  {impl} {op[:3]} {median:.2f} us {rate:.3f}"
-            print(line, flush=True)
-            del x, g, h, y, z
-            torch.cuda.empty_cache()
-    return rows
-
-
 def header():
     smi = subprocess.run(["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"], capture_output=True, text=True).stdout.strip()
     return dict(gpu=torch.cuda.get_device_name(), smi=smi, torch=torch.__version__, cuda=torch.version.cuda,
@@ -224,8 +165,6 @@ def main():
     arguments = parser.parse_args()
     print(json.dumps(header()), flush=True)
     special()
-    rows = speed([2**12, 2**16, 2**20, 10485760, 2**24, 2**27, 2**28])
-    (arguments.out / "speed.json").write_text(json.dumps(dict(header=header(), rows=rows), indent=1))
     rows = accuracy(arguments.quick)
     (arguments.out / "accuracy.json").write_text(json.dumps(dict(header=header(), rows=rows), indent=1))
 

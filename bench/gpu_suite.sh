@@ -75,7 +75,7 @@ for part in $parts; do
         step sweep 120 "$library/mish-sweep" --library "$MISH_LIBRARY" --state "$(mktemp -d)" --device cuda --reduced --json "$OUT/sweep-cuda.json"
         step accuracy 200 python3 bench/gpu.py --out "$OUT"
         ;;
-    bench) step bench 300 python3 bench/gpu.py --out "$OUT" ;;
+    bench) step bench 300 python3 bench/bench.py gpu --out "$OUT" ;;
     overhead) step overhead 90 python3 bench/torch_overhead.py --device cuda --out "$OUT/torch-overhead.json" ;;
     profile) step profile 200 python3 bench/ncu.py --out "$OUT/profile.json" ;;
     *) summary+=("no part $part") ;;

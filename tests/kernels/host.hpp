@@ -95,6 +95,7 @@ inline double mish_reciprocal(double x) {
     return std::fma(start, std::fma(-x, start, 1.0), start);
 }
 
+// A table of pairs, from which every lane takes its own.
 #define MISH_TABLE static const
 inline void mish_pair(const double (*table)[2], mish_i32 i, double &a, double &b) {
     a = table[i][0];

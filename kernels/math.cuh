@@ -7,8 +7,8 @@
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
 // `Rational` (float64: mish and mish') multiplies the numerators out, in e^-|x|. `Exact` (float64's
-// mish'', float32) is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum of two
-// numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
+// mish'', float32) is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum
+// of two numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
 // src/cpu/math/plain.rs: the formulas as they stand, in double for float elements, for GPUs whose
 // double is half as fast as their float. `Brief` (float16) and `Factored` (bfloat16) are the same
 // formulas in plain float: their error, a few units of float's last place, is far below what

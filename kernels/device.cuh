@@ -257,16 +257,16 @@ MISH_DEVICE float mish_reciprocal(float x) {
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
     return result;
 }
-// The instruction gives 20 bits, and a step doubles them.
-MISH_DEVICE double mish_reciprocal(double x) {
-    double result;
-    asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
-    return __fma_rn(result, __fma_rn(-x, result, 1.0), result);
-}
+// 20 bits, the lower half of the number zero.
 MISH_DEVICE double mish_reciprocal_start(double x) {
     double result;
     asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
     return result;
+}
+// A step doubles the bits.
+MISH_DEVICE double mish_reciprocal(double x) {
+    const double start = mish_reciprocal_start(x);
+    return __fma_rn(start, __fma_rn(-x, start, 1.0), start);
 }
 
 #endif

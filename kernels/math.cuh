@@ -6,8 +6,9 @@
 //   mish'  = e w (z + 1 + 4 x z w)
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
-// `Exact` is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum of two
-// numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
+// `Rational` (float64: mish and mish') multiplies the numerators out, in e^-|x|. `Exact` (float64's
+// mish'', float32) is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum
+// of two numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
 // src/cpu/math/plain.rs: the formulas as they stand, in double for float elements, for GPUs whose
 // double is half as fast as their float. `Brief` (float16) and `Factored` (bfloat16) are the same
 // formulas in plain float: their error, a few units of float's last place, is far below what
@@ -53,7 +54,27 @@ template <> struct Limits<double> {
     static MISH_DEVICE double log2_e() { return MISH_LOG2_E; }
     static MISH_DEVICE double ln2_high() { return MISH_LN2_HIGH_F64; }
     static MISH_DEVICE double ln2_low() { return MISH_LN2_LOW_F64; }
+    static MISH_DEVICE mish_i32 half_digits() { return 26; }
+    static MISH_DEVICE mish_i32 k_min() { return -200; }
+    static MISH_DEVICE mish_i32 k_max() { return 60; }
     static MISH_DEVICE mish_i32 exp2_min() { return -1022; }
+    static MISH_DEVICE double forward_min() { return -760.0; }
+    static MISH_DEVICE double first_max() { return 25.0; }
+    static MISH_DEVICE double backward_min() { return -1480.0; }
+    static MISH_DEVICE double second_min() { return -2200.0; }
+    static MISH_DEVICE double second_max() { return 1120.0; }
+    // Half a unit in the last place is not worth seven operations.
+    static MISH_DEVICE bool carried() { return false; }
+    // A branch costs less than the double arithmetic that it saves.
+    static MISH_DEVICE bool shortcut() { return true; }
+    static MISH_DEVICE double exp_tail(double r) {
+        double sum = 0.0;
+        bool first = true;
+#define MISH_TERM(c) sum = first ? c : mish_fma(sum, r, c); first = false;
+        MISH_EXP_TAIL_F64(MISH_TERM)
+#undef MISH_TERM
+        return sum;
+    }
 };
 
 // The integer in `biased` = integer + magic.
@@ -348,29 +369,24 @@ MISH_TABLE double mish_sixteenths[16][2] = {MISH_EXP2_SIXTEENTHS_F64(MISH_TERM)}
 #undef MISH_TERM
 
 // For float64, in v = e^-|x|, so that nothing overflows and every rounding fades away from 0. The
-// numerators are multiplied out, which leaves no sum that cancels but at the zeros themselves, and
-// there only numbers as small as x less the zero (docs/derivation.md):
+// numerators are multiplied out, which leaves no sum that cancels but at the zero of mish', and
+// there one of two small numbers, where pairs would have to make up for large ones:
 //
-//              x < 0                                      x > 0
-//   mish       x v (1 - h), h = v (1 + v)/d               x (1 - h), h = 2 v^2/d
-//   mish'      v N1/d^2                                   1 + v N1/d^2
-//   mish''     v N2/d^3                                   v N2/d^3
-//   d          2 + v (2 + v)                              1 + v (2 + 2 v)
-//   N1         4 + 4x, 6 + 4x, 4, 1                       0, 4x - 2, 4x - 4, -4
-//   N2/8       2 + x, 4 + x, 3 - 3x/2, 1 - x, 0           0, 1 - x, 3 - 3x/2, 4 + x, 2 + x
-//
-// N1 and N2 by their coefficients, the constant first.
+//              x < 0                              x > 0
+//   d          2 + v (2 + v)                      1 + v (2 + 2 v)
+//   mish       x v (1 - v (1 + v)/d)              x (1 - 2 v^2/d)
+//   mish'      v n/d^2                            1 + v n/d^2
+//   n          4 + 4x + v (6 + 4x + v (4 + v))    v (4x - 2 + v (4x - 4 - 4 v))
 struct Rational {
     typedef Limits<double> L;
 
     // x, limited.
     double x;
     bool left;
-    // e^-|x| = 2^k_rest scale (1 + q), k_rest what the limit of k cut off; scale has 11 bits.
+    // v = scale (1 + q) 2^k_rest, k_rest what the limit of k cut off; scale has 11 bits.
     double scale, q;
     mish_i32 k_rest;
-    // v = scale (1 + q) and 1/d = w (1 + off + off^2 + ...), w with 21 bits. `twice` v is v on the
-    // left, 2 v on the right, and d = whole + v (2 + twice v).
+    // v without 2^k_rest, rounded; d = whole + v (2 + twice v), and w is 1/d to about 20 bits.
     double v, twice, whole, w;
 
     // |x| is limited to `reach` and k to k_min.
@@ -389,7 +405,7 @@ struct Rational {
         double tail = 0.0;
         bool first = true;
 #define MISH_TERM(c) tail = first ? c : mish_fma(tail, r, c); first = false;
-        MISH_EXP_TAIL_F64(MISH_TERM)
+        MISH_EXP_TAIL_SHORT_F64(MISH_TERM)
 #undef MISH_TERM
         q = mish_fma(r * r, tail, r);
         const mish_i32 k = mish_max(sixteenths >> 4, k_min);
@@ -401,50 +417,25 @@ struct Rational {
         w = mish_reciprocal_start(mish_fma(v, mish_fma(v, twice, 2.0), whole));
     }
 
-    // What w lacks, term by term: 1 - whole w is exact, and so the rounding of d does not count.
-    struct Lack {
-        double vw, vw_low, b, off;
-        MISH_DEVICE explicit Lack(const Rational &c) {
-            vw = c.v * c.w;
-            vw_low = mish_fma(c.v, c.w, -vw);
-            b = mish_fma(c.v, c.twice, 2.0);
-            off = mish_fma(-vw, c.twice * c.v, mish_fma(-vw, 2.0, mish_fma(-c.whole, c.w, 1.0)));
-        }
-    };
-
     // mish'(x)/2^k_rest
-    MISH_DEVICE double first(const Lack &c) const {
+    MISH_DEVICE double first() const {
+        const double v_low = mish_fma(scale, q, scale - v);
         const double c0 = left ? mish_fma(4.0, x, 4.0) : 0.0;
         const double c1 = mish_fma(4.0, x, left ? 6.0 : -2.0);
         const double c2 = left ? 4.0 : mish_fma(4.0, x, -4.0);
         const double c3 = left ? 1.0 : -4.0;
-        const double n = mish_fma(mish_fma(mish_fma(c3, v, c2), v, c1), v, c0);
-        const double off = mish_fma(-c.vw_low, c.b, c.off);
+        const double n2 = mish_fma(c3, v, c2), n1 = mish_fma(n2, v, c1);
+        // v_low times the derivative of what v multiplies, but for its smallest part.
+        const double n = mish_fma(n1, v, mish_fma(v_low, mish_fma(n2, v, n1), c0));
+        // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not count.
+        const double vw = v * w, vw_low = mish_fma(v_low, w, mish_fma(v, w, -vw));
+        const double b = mish_fma(v, twice, 2.0), twice_vw = twice * vw;
+        const double whole_off = mish_fma(-vw, 2.0, mish_fma(-whole, w, 1.0));
+        const double v_off = mish_fma(-twice_vw, v_low, mish_fma(-twice_vw, v, whole_off));
+        const double off = mish_fma(-vw_low, b, v_off);
         const double g = off * mish_fma(off, mish_fma(off, 4.0, 3.0), 2.0);  // (1/(d w))^2 - 1
         const double p = n * (scale * (w * w));                              // scale w^2 is exact
         return mish_fma(p, mish_fma(q, g, q + g), p + (left ? 0.0 : 1.0));
-    }
-
-    // mish''(x)/2^k_rest, on the right /2^(2 k_rest). The zero at 1.49 lies where mish'' is steep:
-    // there the rounding of v counts, and that of one sum.
-    MISH_DEVICE double second(const Lack &c) const {
-        const double v_low = mish_fma(scale, q, scale - v);
-        const double a = mish_fma(8.0, x, 16.0), b = mish_fma(8.0, x, 32.0);
-        const double d = mish_fma(-8.0, x, 8.0);
-        const double c0 = left ? a : 0.0, c1 = left ? b : d, c2 = mish_fma(-12.0, x, 24.0);
-        const double c3 = left ? d : b, c4 = left ? 0.0 : a;
-        const double n3 = mish_fma(c4, v, c3), n2 = mish_fma(n3, v, c2);
-        const double n2_low = mish_fma(n3, v, c2 - n2);
-        const double n1_low = mish_fma(v_low, mish_fma(n3, v, n2), c1);
-        const double n1 = mish_fma(n2, v, mish_fma(n2_low, v, n1_low));
-        const double n = mish_fma(n1, v, c0);
-        const double off = mish_fma(-mish_fma(v_low, w, c.vw_low), c.b,
-                                    mish_fma(-(c.vw * twice), v_low, c.off));
-        const double g = off * mish_fma(off, mish_fma(off, 10.0, 6.0), 3.0);  // (1/(d w))^3 - 1
-        const double factor = scale * (w * w);  // exact
-        const double nw = n * w, nw_low = mish_fma(n, w, -nw);
-        const double p = nw * factor, p_low = mish_fma(nw, factor, -p) + nw_low * factor;
-        return mish_fma(p, mish_fma(q, g, q + g), p_low) + p;
     }
 
     static MISH_DEVICE double forward(double x) {
@@ -452,10 +443,11 @@ struct Rational {
         const double vw = c.v * c.w, b = mish_fma(c.v, c.twice, 2.0);
         const double off = mish_fma(-vw, b, mish_fma(-c.whole, c.w, 1.0));
         const double g = mish_fma(off, mish_fma(off, off, off), off);  // 1/(d w) - 1
-        const double h = vw * (c.left ? 1.0 + c.v : c.v + c.v);
+        const double factor = c.left ? 1.0 + c.v : c.v + c.v;
+        const double h = vw * factor, h_low = mish_fma(vw, factor, -h);
         const double scale = c.left ? c.scale : 1.0, q = c.left ? c.q : 0.0;
         // (1 + q) (1 - h (1 + g)) - 1
-        const double change = mish_fma(-h, mish_fma(q, g, q + g), q) - h;
+        const double change = (mish_fma(-h, mish_fma(q, g, q + g), q) - h_low) - h;
         double y = mish_with_sign(mish_fma(c.x * scale, change, c.x * scale), x);
         if (mish_size(x) >= mish_size(690.0))
             y = c.left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
@@ -464,7 +456,7 @@ struct Rational {
 
     static MISH_DEVICE double backward(double grad_y, double x) {
         const Rational c(x, 1480.0, -1000);
-        double y = grad_y * c.first(Lack(c));
+        double y = grad_y * c.first();
         if (mish_size(x) >= mish_size(690.0)) {
             if (c.left) y = mish_descend(y, c.k_rest);
             if (x != x) y = x;
@@ -474,23 +466,7 @@ struct Rational {
 
     static MISH_DEVICE void double_backward(double grad_grad_x, double grad_y, double x,
                                             double &grad_grad_y, double &grad_x) {
-        const Rational c(x, 2200.0, -200);
-        const Lack lack(c);
-        grad_grad_y = grad_grad_x * c.first(lack);
-        const double second = c.second(lack);
-        // Neither product leaves the normal numbers before the result does.
-        grad_x = grad_grad_x * second * grad_y;
-        if (mish_size(x) >= mish_size(138.0) || !mish_is_tame(grad_grad_x)) {
-            // Further down mish' is zero beside any gradient.
-            const mish_i32 rest = mish_max(c.k_rest, 2 * L::exp2_min());
-            if (c.left) grad_grad_y = mish_descend(grad_grad_y, rest);
-            mish_i32 a_exponent, b_exponent;
-            const double a = mish_split(grad_grad_x, a_exponent);
-            const double b = mish_split(grad_y, b_exponent);
-            const mish_i32 second_rest = c.left ? c.k_rest : 2 * c.k_rest;
-            grad_x = mish_scale(a * second * b, a_exponent + b_exponent + second_rest);
-            if (x != x) grad_grad_y = grad_x = x;
-        }
+        Exact<double>::double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x);
     }
 };
 

@@ -83,10 +83,9 @@ def whole(name, single, degree):
     return polynomial(name, single, coefficients, f"e^r, highest power first, to 2^{power}")
 
 
-def exponential(name, single, degree, parts=1):
-    """The part of e^r that needs rounding in one number only; r^2 is what it is used with. |r| is up
-    to ln 2/(2 parts)."""
-    coefficients, error = fit(tail, lambda r: r**2, degree, reach=REACH / parts * mp.mpf("1.02"))
+def exponential(name, single, degree, reach=REACH):
+    """The part of e^r that needs rounding in one number only; r^2 is what it is used with."""
+    coefficients, error = fit(tail, lambda r: r**2, degree, reach=reach)
     power = mp.nstr(mp.log(error, 2), 4)
     note = f"(e^r - 1 - r)/r^2, highest power first; leaves an error of 2^{power} in e^r"
     return polynomial(name, single, coefficients, note)
@@ -152,7 +151,9 @@ def cuda():
         *logarithm("F32", True),
         *exponential("EXP_TAIL_F32", True, 4),
         *logarithm("F64", False),
-        *exponential("EXP_TAIL_F64", False, 4, 16),
+        *exponential("EXP_TAIL_F64", False, 9),
+        # A sixteenth of the range, and what rounding 2^(j/16) to 11 bits adds to it.
+        *exponential("EXP_TAIL_SHORT_F64", False, 4, REACH / 16 * mp.mpf("1.02")),
         *powers("EXP2_SIXTEENTHS_F64", 16, 11),
         *whole("EXP_F64", False, 6),
         *root("LOG2_E_HALF", 2),

@@ -41,7 +41,7 @@ def header(threads, vectors, resident, together):
     return text
 
 
-def compiled(candidate, sm, folder, kernels):
+def compiled(candidate, sm, folder, kernels, dtypes):
     """Writes the candidate's image; the registers of its kernels, None for those that spill."""
     nvrtc = ctypes.CDLL(str(next((ROOT / ".deps").rglob("libnvrtc.so.12"))))
 
@@ -57,10 +57,12 @@ def compiled(candidate, sm, folder, kernels):
         return data.raw
 
     program = ctypes.c_void_p()
-    source = (kernels / "mish.cu").read_bytes()
+    source = (kernels / "mish.cu").read_text()
+    for other in set(DTYPES) - set(dtypes):
+        source = source.replace(f"\nMISH_KERNELS({other}, ", f"\n// MISH_KERNELS({other}, ")
     texts = (ctypes.c_char_p * 1)(header(*candidate).encode())
     names = (ctypes.c_char_p * 1)(b"policy.cuh")
-    call("nvrtcCreateProgram", ctypes.byref(program), source, b"mish.cu", 1, texts, names)
+    call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), b"mish.cu", 1, texts, names)
     options = [f"--gpu-architecture=sm_{sm}", f"--include-path={kernels}", "--std=c++17", "--fmad=false", "--ptxas-options=-v"]
     call("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*(o.encode() for o in options)))
     (folder / ("-".join(map(str, candidate)) + ".cubin")).write_bytes(fetch("nvrtcGetCUBINSize", "nvrtcGetCUBIN"))
@@ -75,7 +77,7 @@ def compiled(candidate, sm, folder, kernels):
 def compile_all(arguments):
     arguments.out.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = {c: pool.submit(compiled, c, arguments.sm, arguments.out, arguments.kernels) for c in CANDIDATES}
+        jobs = {c: pool.submit(compiled, c, arguments.sm, arguments.out, arguments.kernels, arguments.dtypes) for c in CANDIDATES}
         report = {"-".join(map(str, c)): job.result() for c, job in jobs.items()}
     (arguments.out / "registers.json").write_text(json.dumps(report, indent=1))
 
@@ -188,6 +190,7 @@ def main():
     command.add_argument("--sm", type=int, default=90)
     command.add_argument("--kernels", type=pathlib.Path, default=ROOT / "kernels")
     command.add_argument("--jobs", type=int, default=os.cpu_count())
+    command.add_argument("--dtypes", type=lambda text: text.split(","), default=list(DTYPES))
     command.set_defaults(run=compile_all)
     command = commands.add_parser("time")
     command.add_argument("--images", type=pathlib.Path, required=True)

@@ -67,7 +67,10 @@ class Context:
     def __exit__(self, *_):
         _cuda.call("cuCtxPopCurrent_v2", ctypes.byref(ctypes.c_void_p()))
 
-    def destroy(self):
+    def destroy(self, arrays):
+        with self:
+            for array in arrays:
+                array.free()
         _cuda.call("cuCtxDestroy_v2", self.handle)
 
 
@@ -148,6 +151,7 @@ def test_contexts_streams_and_threads():
                     pointers = [source.pointer.value, target.pointer.value]
                     succeed("forward", "f32", pointers, 5000, stream)
                 assert close(target.numpy(), want, "f32")
+                target.free()
         except BaseException as error:
             problems.append(error)
 
@@ -160,7 +164,7 @@ def test_contexts_streams_and_threads():
     for thread in threads:
         thread.join()
     assert not problems
-    for entered, (_, target, stream) in zip(contexts, owned):
+    for entered, (source, target, stream) in zip(contexts, owned):
         with entered:
             assert close(target.numpy(), want, "f32")
             # The legacy and the per-thread default stream of what is current.
@@ -168,8 +172,7 @@ def test_contexts_streams_and_threads():
                 pointers = [target.pointer.value, target.pointer.value]
                 succeed("forward", "f32", pointers, 5000, default)
             _cuda.call("cuStreamDestroy_v2", stream)
-        DeviceArray.allocated.clear()
-        entered.destroy()
+        entered.destroy((source, target))
 
 
 def test_first_use_within_a_capture():
@@ -189,8 +192,7 @@ def test_first_use_within_a_capture():
         _cuda.call("cuGraphLaunch", executable, stream)
         _cuda.call("cuStreamSynchronize", stream)
         assert close(target.numpy(), wanted[0], "f16")
-    DeviceArray.allocated.clear()
-    fresh.destroy()
+    fresh.destroy((source, middle, target))
 
 
 def test_bad_pointers(context):

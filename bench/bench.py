@@ -258,9 +258,6 @@ class Run:
             )
         line = "  ".join(f"{c.impl} {c.op[:3]} {statistics.median(t):.2f}" for c, t in found if c.of() in ("copy", "F.mish", "libmish"))
         print(f"{dtype} n={n} µs: {line}", flush=True)
-        # The functions of the cases hold the operands.
-        del slices, found, operands
-        timer.release()
 
 
 def first_line(command):
@@ -396,6 +393,8 @@ def main():
                 run.skipped.append(dict(impl="all", dtype=dtype, op="all", n=n, reason="timed with all threads only"))
                 continue
             run.size(dtype, n)
+            # Now that no case holds the operands any more.
+            timer.release()
             header.update(seconds=round(time.monotonic() - begin, 1), skipped=run.skipped)
             write(arguments.out, header, run.rows)
     for impl, why in found.missing.items():

@@ -41,7 +41,7 @@ SIZES = {
 }
 QUICK = {"cpu": [1, 64, 2**10, 2**14, 2**20, 2**24], "gpu": [2**10, 2**20, ANCESTOR, 2**24, 2**26]}
 # A longer call is not tried; the length before foretells it, if it was long enough for that.
-LONGEST_CALL_S, FORETELLING = 3.0, 2**20
+LONGEST_CALL_S, FORETELLING = 2.0, 2**20
 GRAPH_UP_TO = 2**24
 # Beyond this a case is prepared for each of its slices, so that only one holds memory at a time.
 KEEP_UP_TO = 2**24

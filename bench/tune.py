@@ -1,9 +1,9 @@
 """Times candidate policies of the contiguous kernels on a GPU.
 
-    python bench/tune.py compile --out FOLDER [--sm 90] [--jobs N]
+    python bench/tune.py compile --out FOLDER [--sm 90] [--kernels FOLDER] [--jobs N]
     python bench/tune.py time --images FOLDER --out FILE [--rounds N] [--dtypes f64,bf16]
 
-`compile` makes an image of kernels/mish.cu for every candidate with the NVRTC that the library is
+`compile` makes an image of mish.cu in kernels/ (or another version's folder) for every candidate with the NVRTC that the library is
 built with (fetched by `cargo xtask build`), and notes which kernels spill; it needs no GPU. `time`
 runs every kernel that does not spill in turn beside PyTorch's copy, ReLU and ReLU's backward, and
 writes the medians; it needs PyTorch with CUDA. src/cuda/policy.rs is where the result goes.
@@ -26,7 +26,7 @@ VECTOR_BYTES = 16
 
 # Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
 # of a vector to compute at once.
-CANDIDATES = list(itertools.product((128,), (1, 2, 4), (1024, 1280, 1536, 1792), (0, 1, 2)))
+CANDIDATES = list(itertools.product((128,), (1, 2, 4), (768, 1024, 1280, 1536, 1792), (0, 1, 2)))
 
 
 def header(threads, vectors, resident, together):
@@ -41,7 +41,7 @@ def header(threads, vectors, resident, together):
     return text
 
 
-def compiled(candidate, sm, folder):
+def compiled(candidate, sm, folder, kernels):
     """Writes the candidate's image; the registers of its kernels, None for those that spill."""
     nvrtc = ctypes.CDLL(str(next((ROOT / ".deps").rglob("libnvrtc.so.12"))))
 
@@ -57,11 +57,11 @@ def compiled(candidate, sm, folder):
         return data.raw
 
     program = ctypes.c_void_p()
-    source = (ROOT / "kernels" / "mish.cu").read_bytes()
+    source = (kernels / "mish.cu").read_bytes()
     texts = (ctypes.c_char_p * 1)(header(*candidate).encode())
     names = (ctypes.c_char_p * 1)(b"policy.cuh")
     call("nvrtcCreateProgram", ctypes.byref(program), source, b"mish.cu", 1, texts, names)
-    options = [f"--gpu-architecture=sm_{sm}", f"--include-path={ROOT / 'kernels'}", "--std=c++17", "--fmad=false", "--ptxas-options=-v"]
+    options = [f"--gpu-architecture=sm_{sm}", f"--include-path={kernels}", "--std=c++17", "--fmad=false", "--ptxas-options=-v"]
     call("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*(o.encode() for o in options)))
     (folder / ("-".join(map(str, candidate)) + ".cubin")).write_bytes(fetch("nvrtcGetCUBINSize", "nvrtcGetCUBIN"))
     log = fetch("nvrtcGetProgramLogSize", "nvrtcGetProgramLog").decode()
@@ -75,7 +75,7 @@ def compiled(candidate, sm, folder):
 def compile_all(arguments):
     arguments.out.mkdir(parents=True, exist_ok=True)
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = {c: pool.submit(compiled, c, arguments.sm, arguments.out) for c in CANDIDATES}
+        jobs = {c: pool.submit(compiled, c, arguments.sm, arguments.out, arguments.kernels) for c in CANDIDATES}
         report = {"-".join(map(str, c)): job.result() for c, job in jobs.items()}
     (arguments.out / "registers.json").write_text(json.dumps(report, indent=1))
 
@@ -186,6 +186,7 @@ def main():
     command = commands.add_parser("compile")
     command.add_argument("--out", type=pathlib.Path, required=True)
     command.add_argument("--sm", type=int, default=90)
+    command.add_argument("--kernels", type=pathlib.Path, default=ROOT / "kernels")
     command.add_argument("--jobs", type=int, default=os.cpu_count())
     command.set_defaults(run=compile_all)
     command = commands.add_parser("time")

@@ -29,6 +29,8 @@ MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out,
                             mish_u64 offset, mish_u32 zero) {
     typedef Vector<E, BYTES> V;
     typedef typename E::Value Value;
+    // Groups computed together; all of them if the policy leaves it open.
+    constexpr int TOGETHER = P::TOGETHER > 0 ? P::TOGETHER : V::WORDS;
     Words<V::WORDS> packed[O::OUTPUTS];
 #pragma unroll
     for (int g = 0; g < V::WORDS; g += V::GROUP_WORDS) {
@@ -38,8 +40,7 @@ MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out,
             Words<V::GROUP_WORDS> words;
 #pragma unroll
             for (int i = 0; i < V::GROUP_WORDS; ++i) words.w[i] = loaded[k].w[g + i];
-            if (g > 0 && P::TOGETHER > 0 && (g / V::GROUP_WORDS) % P::TOGETHER == 0
-                && k == O::INPUTS - 1)
+            if (g > 0 && (g / V::GROUP_WORDS) % TOGETHER == 0 && k == O::INPUTS - 1)
 #pragma unroll
                 for (int j = 0; j < O::OUTPUTS; ++j) words.w[0] |= packed[j].w[g - 1] & zero;
             E::unpack(words.w, arguments[k]);

@@ -243,17 +243,30 @@ MISH_DEVICE float mish_exp2_approx(float x) {
     return result;
 }
 
+// A table of pairs, from which every lane takes its own.
+#define MISH_TABLE __device__ const __align__(16)
+MISH_DEVICE void mish_pair(const double (*table)[2], mish_i32 i, double &a, double &b) {
+    const double2 pair = __ldg((const double2 *)table + i);
+    a = pair.x;
+    b = pair.y;
+}
+
 // 1/x for x from 2 to 2^122, to 1 unit in the last place.
 MISH_DEVICE float mish_reciprocal(float x) {
     float result;
     asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
     return result;
 }
-// The instruction gives 20 bits, and a step doubles them.
-MISH_DEVICE double mish_reciprocal(double x) {
+// 20 bits, the lower half of the number zero.
+MISH_DEVICE double mish_reciprocal_start(double x) {
     double result;
     asm("rcp.approx.ftz.f64 %0, %1;" : "=d"(result) : "d"(x));
-    return __fma_rn(result, __fma_rn(-x, result, 1.0), result);
+    return result;
+}
+// A step doubles the bits.
+MISH_DEVICE double mish_reciprocal(double x) {
+    const double start = mish_reciprocal_start(x);
+    return __fma_rn(start, __fma_rn(-x, start, 1.0), start);
 }
 
 #endif

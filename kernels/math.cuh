@@ -6,8 +6,9 @@
 //   mish'  = e w (z + 1 + 4 x z w)
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
-// `Exact` is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum of two
-// numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
+// `Rational` (float64: mish and mish') multiplies the numerators out, in e^-|x|. `Exact` (float64's
+// mish'', float32) is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum
+// of two numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
 // src/cpu/math/plain.rs: the formulas as they stand, in double for float elements, for GPUs whose
 // double is half as fast as their float. `Brief` (float16) and `Factored` (bfloat16) are the same
 // formulas in plain float: their error, a few units of float's last place, is far below what
@@ -82,13 +83,13 @@ MISH_DEVICE mish_i32 mish_integer(float biased) {
 }
 MISH_DEVICE mish_i32 mish_integer(double biased) { return mish_i32(bits_from_f64(biased)); }
 
-// 2^k for k in the range of normal numbers.
-template <typename F> MISH_DEVICE F mish_exp2(mish_i32 k);
-template <> MISH_DEVICE float mish_exp2<float>(mish_i32 k) {
-    return f32_from_bits(mish_u32(k + 127) << 23);
+// 2^k for k in the range of normal numbers. Unsigned, because a NaN's k is anything.
+template <typename F> MISH_DEVICE F mish_exp2(mish_u32 k);
+template <> MISH_DEVICE float mish_exp2<float>(mish_u32 k) {
+    return f32_from_bits((k + 127u) << 23);
 }
-template <> MISH_DEVICE double mish_exp2<double>(mish_i32 k) {
-    return f64_from_bits(mish_u64(mish_u32(k + 1023) << 20) << 32);
+template <> MISH_DEVICE double mish_exp2<double>(mish_u32 k) {
+    return f64_from_bits(mish_u64((k + 1023u) << 20) << 32);
 }
 
 MISH_DEVICE mish_i32 mish_min(mish_i32 a, mish_i32 b) { return a < b ? a : b; }
@@ -127,6 +128,28 @@ template <typename F> MISH_DEVICE F mish_scale(F product, mish_i32 exponent) {
     exponent = mish_min(mish_max(exponent, 2 * L::exp2_min()), -2 * L::exp2_min());
     const mish_i32 half = exponent >> 1;
     return product * mish_exp2<F>(half) * mish_exp2<F>(exponent - half);
+}
+
+// The upper half of |x|, which orders as |x| does, NaN past infinity.
+MISH_DEVICE mish_i32 mish_size(double x) {
+    return mish_i32(mish_u32(bits_from_f64(x) >> 32) & 0x7fffffffu);
+}
+// |x|, or about the bound where that is smaller or x a NaN. In integers, which leave the double
+// pipe to the rest.
+MISH_DEVICE double mish_limited(double x, double bound) {
+    const mish_u32 high = mish_u32(mish_min(mish_size(x), mish_size(bound)));
+    return f64_from_bits(mish_u64(high) << 32 | mish_u32(bits_from_f64(x)));
+}
+MISH_DEVICE bool mish_is_negative(double x) { return mish_i32(bits_from_f64(x) >> 32) < 0; }
+MISH_DEVICE double mish_with_sign(double size, double sign) {
+    const mish_u64 mask = 0x8000000000000000ull;
+    return f64_from_bits((bits_from_f64(size) & ~mask) | (bits_from_f64(sign) & mask));
+}
+
+// x 2^exponent for an exponent from 2 exp2_min to 0.
+MISH_DEVICE double mish_descend(double x, mish_i32 exponent) {
+    const mish_i32 near = mish_max(exponent, Limits<double>::exp2_min());
+    return x * mish_exp2<double>(near) * mish_exp2<double>(exponent - near);
 }
 
 template <typename F> struct Exact {
@@ -205,7 +228,7 @@ template <typename F> struct Exact {
     // grad * first * 2^(k + 1) without intermediate overflow or a second rounding that matters;
     // `rest` at least 2 exp2_min.
     MISH_DEVICE F times_first(F grad, F first, mish_i32 rest) const {
-        F product = grad * (first * mish_exp2<F>(limited + 1));
+        F product = grad * (first * mish_exp2<F>(limited + 1u));
         if (rest < 0) {
             const mish_i32 near = mish_max(rest, L::exp2_min());
             product = product * mish_exp2<F>(near) * mish_exp2<F>(rest - near);
@@ -277,8 +300,11 @@ template <typename F> struct Exact {
             grad_x = grad_grad_x * (second * mish_exp2<F>(c.limited + 3)) * grad_y;
             return;
         }
-        // mish'' ~ e^x on the left and e^-2x on the right.
-        const mish_i32 rest = mish_min(c.k_rest, -2 * c.k_rest);
+        // mish'' ~ e^x on the left and e^-2x on the right. The bounds are past every number's k;
+        // a NaN's is anything.
+        const mish_i32 bound = -4 * L::exp2_min();
+        const mish_i32 k_rest = mish_min(mish_max(c.k_rest, -bound), bound);
+        const mish_i32 rest = mish_min(k_rest, -2 * k_rest);
         mish_i32 a_exponent, b_exponent;
         const F a = mish_split(grad_grad_x, a_exponent);
         const F b = mish_split(grad_y, b_exponent);
@@ -334,6 +360,113 @@ struct Wide {
         double gg = double(grad_grad_x);
         grad_grad_y = float(gg * first(clamped, e, z, w));
         grad_x = float(gg * double(grad_y) * (4.0 * (n * w) * ew));
+    }
+};
+
+// 2^(j/16), each as a number of 11 bits and the logarithm of what that lacks.
+#define MISH_TERM(power, left) {power, left},
+MISH_TABLE double mish_sixteenths[16][2] = {MISH_EXP2_SIXTEENTHS_F64(MISH_TERM)};
+#undef MISH_TERM
+
+// For float64, in v = e^-|x|, so that nothing overflows and every rounding fades away from 0. The
+// numerators are multiplied out, which leaves no sum that cancels but at the zero of mish', and
+// there one of two small numbers, where pairs would have to make up for large ones:
+//
+//              x < 0                              x > 0
+//   d          2 + v (2 + v)                      1 + v (2 + 2 v)
+//   mish       x v (1 - v (1 + v)/d)              x (1 - 2 v^2/d)
+//   mish'      v n/d^2                            1 + v n/d^2
+//   n          4 + 4x + v (6 + 4x + v (4 + v))    v (4x - 2 + v (4x - 4 - 4 v))
+struct Rational {
+    typedef Limits<double> L;
+
+    // x, limited.
+    double x;
+    bool left;
+    // v = scale (1 + q) 2^k_rest, k_rest what the limit of k cut off; scale has 11 bits.
+    double scale, q;
+    mish_i32 k_rest;
+    // v without 2^k_rest, rounded; d = whole + v (2 + twice v), and w is 1/d to about 20 bits.
+    double v, twice, whole, w;
+
+    // |x| is limited to `reach` and k to k_min.
+    MISH_DEVICE Rational(double any, double reach, mish_i32 k_min) {
+        const double size = mish_limited(any, reach);
+        x = mish_with_sign(size, any);
+        left = mish_is_negative(any);
+        // -|x| = (k + j/16) ln 2 + r
+        const double biased = mish_fma(-size, 16 * L::log2_e(), L::magic());
+        const double steps = biased - L::magic();
+        const mish_i32 sixteenths = mish_integer(biased);
+        double power, lacking;
+        mish_pair(mish_sixteenths, sixteenths & 15, power, lacking);
+        const double reduced = mish_fma(steps, -L::ln2_high() / 16, -size);  // exact
+        const double r = mish_fma(steps, -L::ln2_low() / 16, reduced) + lacking;
+        double tail = 0.0;
+        bool first = true;
+#define MISH_TERM(c) tail = first ? c : mish_fma(tail, r, c); first = false;
+        MISH_EXP_TAIL_SHORT_F64(MISH_TERM)
+#undef MISH_TERM
+        q = mish_fma(r * r, tail, r);
+        const mish_i32 k = mish_max(sixteenths >> 4, k_min);
+        k_rest = (sixteenths >> 4) - k;
+        scale = f64_from_bits(bits_from_f64(power) + (mish_u64(mish_u32(k) << 20) << 32));
+        v = mish_fma(scale, q, scale);
+        twice = left ? 1.0 : 2.0;
+        whole = left ? 2.0 : 1.0;
+        w = mish_reciprocal_start(mish_fma(v, mish_fma(v, twice, 2.0), whole));
+    }
+
+    // mish'(x)/2^k_rest
+    MISH_DEVICE double first() const {
+        const double v_low = mish_fma(scale, q, scale - v);
+        const double c0 = left ? mish_fma(4.0, x, 4.0) : 0.0;
+        const double c1 = mish_fma(4.0, x, left ? 6.0 : -2.0);
+        const double c2 = left ? 4.0 : mish_fma(4.0, x, -4.0);
+        const double c3 = left ? 1.0 : -4.0;
+        const double n2 = mish_fma(c3, v, c2), n1 = mish_fma(n2, v, c1);
+        // v_low times the derivative of what v multiplies, but for its smallest part.
+        const double n = mish_fma(n1, v, mish_fma(v_low, mish_fma(n2, v, n1), c0));
+        // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not count.
+        const double vw = v * w, vw_low = mish_fma(v_low, w, mish_fma(v, w, -vw));
+        const double b = mish_fma(v, twice, 2.0), twice_vw = twice * vw;
+        const double whole_off = mish_fma(-vw, 2.0, mish_fma(-whole, w, 1.0));
+        const double v_off = mish_fma(-twice_vw, v_low, mish_fma(-twice_vw, v, whole_off));
+        const double off = mish_fma(-vw_low, b, v_off);
+        const double g = off * mish_fma(off, mish_fma(off, 4.0, 3.0), 2.0);  // (1/(d w))^2 - 1
+        const double p = n * (scale * (w * w));                              // scale w^2 is exact
+        return mish_fma(p, mish_fma(q, g, q + g), p + (left ? 0.0 : 1.0));
+    }
+
+    static MISH_DEVICE double forward(double x) {
+        const Rational c(x, 760.0, -1000);
+        const double vw = c.v * c.w, b = mish_fma(c.v, c.twice, 2.0);
+        const double off = mish_fma(-vw, b, mish_fma(-c.whole, c.w, 1.0));
+        const double g = mish_fma(off, mish_fma(off, off, off), off);  // 1/(d w) - 1
+        const double factor = c.left ? 1.0 + c.v : c.v + c.v;
+        const double h = vw * factor, h_low = mish_fma(vw, factor, -h);
+        const double scale = c.left ? c.scale : 1.0, q = c.left ? c.q : 0.0;
+        // (1 + q) (1 - h (1 + g)) - 1
+        const double change = (mish_fma(-h, mish_fma(q, g, q + g), q) - h_low) - h;
+        double y = mish_with_sign(mish_fma(c.x * scale, change, c.x * scale), x);
+        if (mish_size(x) >= mish_size(690.0))
+            y = c.left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
+        return y;
+    }
+
+    static MISH_DEVICE double backward(double grad_y, double x) {
+        const Rational c(x, 1480.0, -1000);
+        double y = grad_y * c.first();
+        if (mish_size(x) >= mish_size(690.0)) {
+            if (c.left) y = mish_descend(y, c.k_rest);
+            if (x != x) y = x;
+        }
+        return y;
+    }
+
+    static MISH_DEVICE void double_backward(double grad_grad_x, double grad_y, double x,
+                                            double &grad_grad_y, double &grad_x) {
+        Exact<double>::double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x);
     }
 };
 
@@ -462,6 +595,6 @@ typedef Wide MathF32;
 #else
 typedef Exact<float> MathF32;
 #endif
-typedef Exact<double> MathF64;
+typedef Rational MathF64;
 
 #endif

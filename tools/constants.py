@@ -30,18 +30,18 @@ def tail(r):
     return (mp.expm1(r) - r) / r**2
 
 
-def fit(function, weight, degree, nodes=120):
-    """Coefficients, lowest first, and the largest weighted error."""
+def fit(function, weight, degree, nodes=120, reach=REACH):
+    """Coefficients, lowest first, and the largest weighted error for |r| up to `reach`."""
     rows = mp.matrix(nodes, degree + 1)
     values = mp.matrix(nodes, 1)
     for i in range(nodes):
-        r = REACH * mp.cos(mp.pi * (2 * i + 1) / (2 * nodes))
+        r = reach * mp.cos(mp.pi * (2 * i + 1) / (2 * nodes))
         for j in range(degree + 1):
-            rows[i, j] = weight(r) * (r / REACH) ** j
+            rows[i, j] = weight(r) * (r / reach) ** j
         values[i] = weight(r) * function(r)
     solution = mp.lu_solve(rows, values)
-    coefficients = [solution[j] / REACH**j for j in range(degree + 1)]
-    grid = [REACH * (2 * mp.mpf(i) / 1000 - 1) for i in range(1001)]
+    coefficients = [solution[j] / reach**j for j in range(degree + 1)]
+    grid = [reach * (2 * mp.mpf(i) / 1000 - 1) for i in range(1001)]
     error = max(
         abs(weight(r) * (function(r) - mp.polyval(coefficients[::-1], r))) for r in grid
     )
@@ -83,9 +83,9 @@ def whole(name, single, degree):
     return polynomial(name, single, coefficients, f"e^r, highest power first, to 2^{power}")
 
 
-def exponential(name, single, degree):
+def exponential(name, single, degree, reach=REACH):
     """The part of e^r that needs rounding in one number only; r^2 is what it is used with."""
-    coefficients, error = fit(tail, lambda r: r**2, degree)
+    coefficients, error = fit(tail, lambda r: r**2, degree, reach=reach)
     power = mp.nstr(mp.log(error, 2), 4)
     note = f"(e^r - 1 - r)/r^2, highest power first; leaves an error of 2^{power} in e^r"
     return polynomial(name, single, coefficients, note)
@@ -94,6 +94,16 @@ def exponential(name, single, degree):
 def polynomial(name, single, coefficients, note):
     values = [text(nearest(c, single), single) for c in reversed(coefficients)]
     yield name, "f32" if single else "f64", note, values
+
+
+def powers(name, count, digits):
+    """2^(j/count) to a few digits, and the logarithm of what that lacks."""
+    values = []
+    for j in range(count):
+        exact = mp.mpf(2) ** (mp.mpf(j) / count)
+        short = mp.nint(exact * 2 ** (digits - 1)) / 2 ** (digits - 1)
+        values.append(f"{text(float(short), False)}, {text(float(mp.log(exact / short)), False)}")
+    yield name, "f64", f"2^(j/{count}) to {digits} bits, and the logarithm of what that lacks", values
 
 
 def root(name, order):
@@ -142,6 +152,9 @@ def cuda():
         *exponential("EXP_TAIL_F32", True, 4),
         *logarithm("F64", False),
         *exponential("EXP_TAIL_F64", False, 9),
+        # A sixteenth of the range, and what rounding 2^(j/16) to 11 bits adds to it.
+        *exponential("EXP_TAIL_SHORT_F64", False, 4, REACH / 16 * mp.mpf("1.02")),
+        *powers("EXP2_SIXTEENTHS_F64", 16, 11),
         *whole("EXP_F64", False, 6),
         *root("LOG2_E_HALF", 2),
         *root("LOG2_E_THIRD", 3),

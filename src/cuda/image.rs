@@ -184,8 +184,10 @@ mod tests {
     fn reports() -> BTreeMap<(String, String), Report> {
         let text = fs::read_to_string(built("ptxas.txt")).expect("the build script's report");
         let mut reports = BTreeMap::new();
-        for section in text.split("== ").skip(1) {
-            let (architecture, body) = section.split_once('\n').expect("a heading");
+        for section in text.split("== sm_").skip(1) {
+            let (number, body) = section.split_once('\n').expect("a heading");
+            assert!(!body.contains("warning #"), "sm_{number}: {body}");
+            let architecture = format!("sm_{number}");
             for entry in body.split("Compiling entry function '").skip(1) {
                 let (name, text) = entry.split_once('\'').expect("a quoted name");
                 let registers = text
@@ -197,7 +199,7 @@ mod tests {
                     registers,
                     text: text.to_owned(),
                 };
-                reports.insert((architecture.to_owned(), name.to_owned()), report);
+                reports.insert((architecture.clone(), name.to_owned()), report);
             }
         }
         reports

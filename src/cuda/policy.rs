@@ -177,13 +177,13 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "forward",
         dtype: "f64",
-        policy: tuned(128, 2, 1792, 0),
+        policy: tuned(128, 2, 1280, 1),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "f64",
-        policy: tuned(128, 4, 1280, 0),
+        policy: tuned(128, 2, 1280, 1),
     },
     Rule {
         sm: 90,

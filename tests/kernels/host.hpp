@@ -85,10 +85,21 @@ inline float mish_exp2_approx(float x) {
 inline float mish_reciprocal(float x) {
     return x == x ? mish_moved(1.0f / x, hardware.reciprocal_ulps) : x;
 }
-inline double mish_reciprocal(double x) {
+inline double mish_reciprocal_start(double x) {
     double result = 1.0 / x;
     result += result * (hardware.reciprocal_off * hardware.reciprocal_error);
-    return std::fma(result, std::fma(-x, result, 1.0), result);
+    return f64_from_bits(bits_from_f64(result) & ~mish_u64(0xffffffffu));
+}
+inline double mish_reciprocal(double x) {
+    const double start = mish_reciprocal_start(x);
+    return std::fma(start, std::fma(-x, start, 1.0), start);
+}
+
+// A table of pairs, from which every lane takes its own.
+#define MISH_TABLE static const
+inline void mish_pair(const double (*table)[2], mish_i32 i, double &a, double &b) {
+    a = table[i][0];
+    b = table[i][1];
 }
 
 inline float f32_from_f16(mish_u16 bits) {

@@ -6,10 +6,10 @@
 //
 // `Brief` and `Factored` use one ex2.approx and one rcp.approx, so all 5 x 3 results they may return are tried
 // on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
-// sample. `Exact<double>` and `Wide` refine their reciprocal: both extremes and random errors.
+// sample. `Exact<double>`, `Rational` and `Wide` refine theirs: both extremes and random errors.
 //
-// The reference uses other formulas than the kernels (numerators multiplied out), in double for
-// 16-bit types and float, in __float128 for double.
+// The reference has its numerators multiplied out, which of the kernels only `Rational` does, in
+// double for 16-bit types and float, in __float128 for double.
 #include "host.hpp"
 
 #include "math.cuh"
@@ -335,7 +335,7 @@ int main(int argc, char **argv) {
     special<Factored, float>("bf16", true);
     special<Wide, float>("f32 in double", false);
     special<Exact<float>, float>("f32 in pairs", false);
-    special<Exact<double>, double>("f64", false);
+    special<MathF64, double>("f64", false);
     if (!only_wide) {
         narrow<Brief>("f16", F16_TYPE, list);
         narrow<Factored>("bf16", BF16_TYPE, list);
@@ -348,7 +348,7 @@ int main(int argc, char **argv) {
                                            true);
     wide<Exact<float>, float, double, long double>("f32 in pairs", F32, {1, 2, 2}, float_inputs(),
                                                    models, false);
-    wide<Exact<double>, double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(),
+    wide<MathF64, double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(),
                                                         models, true);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     std::printf("%d passed, %d failed in %.0fs\n", passed, wrong, took.count());

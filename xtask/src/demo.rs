@@ -43,7 +43,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     };
     println!("[3/4] running the examples");
     let mut failures = 0;
-    for (name, outcome) in examples::all(&library, &python) {
+    for (name, outcome) in examples::all(&library, &python, None) {
         match outcome {
             Outcome::Ran { failed: 0, .. } => {
                 println!("  {name}: results agree with the reference")

@@ -1,9 +1,9 @@
 //! The examples, one per language.
 
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
@@ -12,86 +12,108 @@ use crate::{c_suite, julia, paths};
 /// The most units in the last place by which a printed value may miss the reference.
 const TOLERANCE: u32 = 2;
 
-/// Compiles, runs and checks each.
-pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
+/// Compiles, runs and checks each. With the folder of a stand-in driver, an example that finds no
+/// GPU runs a second time with that.
+pub fn all(library: &Path, python: &Path, standin: Option<&Path>) -> Vec<(String, Outcome)> {
+    let check = |example: &dyn Fn() -> Program, folders: &[&Path]| check(example, folders, standin);
+    let python_example = || {
+        program(python)
+            .arg("examples/quickstart.py")
+            .env("MISH_LIBRARY", library)
+            .env("PYTHONPATH", paths::root().join("bindings/python"))
+    };
     vec![
-        ("example: C".into(), compiled("gcc", "c99", "c", library)),
+        (
+            "example: C".into(),
+            compiled("gcc", "c99", "c", library, check),
+        ),
         (
             "example: C++".into(),
-            compiled("g++", "c++11", "cpp", library),
+            compiled("g++", "c++11", "cpp", library, check),
         ),
-        ("example: Rust".into(), rust()),
-        (
-            "example: Python".into(),
-            check(
-                program(python)
-                    .arg("examples/quickstart.py")
-                    .env("MISH_LIBRARY", library)
-                    .env("PYTHONPATH", paths::root().join("bindings/python")),
-            ),
-        ),
-        ("example: Julia".into(), julia_example(library)),
+        ("example: Rust".into(), rust(check)),
+        ("example: Python".into(), check(&python_example, &[])),
+        ("example: Julia".into(), julia_example(library, check)),
     ]
 }
 
-fn compiled(compiler: &str, standard: &str, extension: &str, library: &Path) -> Outcome {
+fn compiled(
+    compiler: &str,
+    standard: &str,
+    extension: &str,
+    library: &Path,
+    check: impl Check,
+) -> Outcome {
     if !is_installed(compiler) {
         return Outcome::NotRun(format!("{compiler} is not installed"));
     }
     let source = PathBuf::from(format!("examples/quickstart.{extension}"));
     let name = format!("quickstart-{extension}");
     match c_suite::compile(compiler, standard, &[source], &name, library) {
-        Ok(binary) => check(c_suite::linked(&binary, library)),
-        Err(error) => {
-            println!("{error:#}");
-            Outcome::of(false)
-        }
+        Ok(binary) => check(
+            &|| c_suite::linked(&binary, library),
+            &[library.parent().unwrap_or(Path::new("."))],
+        ),
+        Err(error) => Outcome::failure(&error),
     }
 }
 
-fn rust() -> Outcome {
-    check(cargo().args([
-        "run",
-        "--quiet",
-        "--release",
-        "--package",
-        "libmish",
-        "--example",
-        "quickstart",
-    ]))
+fn rust(check: impl Check) -> Outcome {
+    let build = cargo()
+        .args(["build", "--quiet", "--release"])
+        .args(["--package", "libmish", "--example", "quickstart"])
+        .check();
+    match build {
+        Ok(()) => check(
+            &|| program(paths::target().join("release/examples/quickstart")),
+            &[],
+        ),
+        Err(error) => Outcome::failure(&error),
+    }
 }
 
-fn julia_example(library: &Path) -> Outcome {
+fn julia_example(library: &Path, check: impl Check) -> Outcome {
     match julia::ensure() {
         Ok(julia) => check(
-            program(julia)
-                .args(["--startup-file=no", "examples/quickstart.jl"])
-                .env("MISH_LIBRARY", library),
+            &|| {
+                program(&julia)
+                    .args(["--startup-file=no", "examples/quickstart.jl"])
+                    .env("MISH_LIBRARY", library)
+            },
+            &[],
         ),
         Err(error) => Outcome::NotRun(format!("no Julia: {error:#}")),
     }
 }
 
+/// Judges an example, given the folders with the libraries it needs.
+trait Check: Fn(&dyn Fn() -> Program, &[&Path]) -> Outcome {}
+impl<F: Fn(&dyn Fn() -> Program, &[&Path]) -> Outcome> Check for F {}
+
 /// Runs an example and compares what it prints with `tests/reference/example.csv`.
-fn check(example: Program) -> Outcome {
-    let result = example.read().and_then(|text| compare(&text));
-    match result {
-        Ok(devices) => {
-            let mut not_run = Vec::new();
-            println!("    on {}", devices.join(" and "));
-            if !devices.iter().any(|device| device == "cuda") {
-                not_run.push("its part on the GPU: no GPU here".to_owned());
-            }
-            Outcome::Ran {
-                passed: devices.len() as u32,
-                failed: 0,
-                not_run,
+fn check(example: &dyn Fn() -> Program, folders: &[&Path], standin: Option<&Path>) -> Outcome {
+    let run = || {
+        let mut devices = compare(&example().read()?)?;
+        println!("    on {}", devices.join(" and "));
+        let mut not_run = Vec::new();
+        if !devices.iter().any(|device| device == "cuda") {
+            not_run.push("its part on a GPU: no GPU here".to_owned());
+            if let Some(standin) = standin {
+                let path = env::join_paths(folders.iter().copied().chain([standin]))?;
+                devices = compare(&example().env("LD_LIBRARY_PATH", path).read()?)?;
+                ensure!(devices.len() == 2, "found no GPU with the stand-in driver");
+                println!("    on {}, the stand-in's", devices.join(" and "));
             }
         }
-        Err(error) => {
-            println!("{error:#}");
-            Outcome::of(false)
-        }
+        Ok((devices, not_run))
+    };
+    match run() {
+        Ok((devices, not_run)) => Outcome::Ran {
+            passed: devices.len() as u32,
+            failed: 0,
+            not_run,
+        },
+        Err(error) => Outcome::failure(&error),
     }
 }
 

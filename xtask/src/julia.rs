@@ -177,7 +177,7 @@ fn write_launcher(folder: &Path, launcher: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     let libraries = folder.join("root/usr/lib/x86_64-linux-gnu");
     let script = format!(
-        "#!/bin/sh\nexport LD_LIBRARY_PATH='{0}:{0}/julia:{0}/blas:{0}/lapack'\nexec '{1}' \"$@\"\n",
+        "#!/bin/sh\nexport LD_LIBRARY_PATH='{0}:{0}/julia:{0}/blas:{0}/lapack'\"${{LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}}\"\nexec '{1}' \"$@\"\n",
         libraries.display(),
         folder.join("root/usr/bin/julia").display()
     );

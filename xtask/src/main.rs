@@ -13,6 +13,7 @@ mod mutants;
 mod outcome;
 mod paths;
 mod python;
+mod record;
 mod supply;
 mod sweep;
 mod test;

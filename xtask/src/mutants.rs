@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{cargo, program};
-use crate::{build, paths};
+use crate::{build, paths, record};
 
 /// A planted bug.
 struct Mutant {
@@ -24,7 +24,7 @@ struct Mutant {
 }
 
 /// Plants every bug whose name contains one of `names`, or all; writes the outcome for all of
-/// them to `bench/results/mutants.txt`.
+/// them to `bench/results/trust-mutants.txt`.
 pub fn run(names: &[&str]) -> Result<ExitCode> {
     let all = read()?;
     let chosen: Vec<&Mutant> = all
@@ -33,6 +33,7 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
         .collect();
     ensure!(!chosen.is_empty(), "no such bug in tests/mutants.txt");
     crate::toolchain::ensure()?;
+    let header = record::header()?;
     let tree = copy()?;
     let start = Instant::now();
     println!("the tree without any bug");
@@ -67,7 +68,7 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
     writeln!(report, "\n{closing}")?;
     println!("test result: {closing}");
     if names.is_empty() {
-        fs::write(paths::root().join("bench/results/mutants.txt"), report)?;
+        record::write("trust-mutants", &header, &report)?;
     }
     Ok(match missed {
         0 => ExitCode::SUCCESS,

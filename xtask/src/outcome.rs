@@ -36,11 +36,14 @@ impl Outcome {
     pub fn check(program: Program) -> Outcome {
         match program.check() {
             Ok(()) => Outcome::pass(),
-            Err(error) => {
-                println!("{error:#}");
-                Outcome::of(false)
-            }
+            Err(error) => Outcome::failure(&error),
         }
+    }
+
+    /// One test that could not be made; shows why.
+    pub fn failure(error: &anyhow::Error) -> Outcome {
+        println!("{error:#}");
+        Outcome::of(false)
     }
 
     /// Runs `cargo test` or pytest and counts from their closing lines. A run without any such
@@ -48,10 +51,7 @@ impl Outcome {
     pub fn count(program: Program) -> Outcome {
         let (success, text) = match program.stream() {
             Ok(result) => result,
-            Err(error) => {
-                println!("{error:#}");
-                return Outcome::of(false);
-            }
+            Err(error) => return Outcome::failure(&error),
         };
         let (mut passed, mut failed) = (0, 0);
         for line in text.lines().filter(|line| is_closing(line)) {

@@ -12,8 +12,6 @@ use crate::command::{cargo, is_installed};
 use crate::outcome::Outcome;
 use crate::paths;
 
-const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
-
 /// A check, and what it found in words.
 type Check = fn() -> Result<String>;
 
@@ -74,6 +72,7 @@ impl std::error::Error for Offline {}
 fn locked() -> Result<String> {
     let text = fs::read_to_string(paths::root().join("Cargo.lock"))?;
     let (mut own, mut fetched) = (0, 0);
+    let mut registries = BTreeSet::new();
     for package in text.split("[[package]]").skip(1) {
         let field = |name: &str| {
             let line = package.lines().find(|line| line.starts_with(name));
@@ -82,10 +81,14 @@ fn locked() -> Result<String> {
         let name = field("name").context("a package without a name")?;
         match (field("source"), field("checksum")) {
             (None, None) => own += 1,
-            (Some(REGISTRY), Some(sum)) if sum.len() == 64 => fetched += 1,
+            (Some(source), Some(sum)) if source.starts_with("registry+") && sum.len() == 64 => {
+                registries.insert(source.to_owned());
+                fetched += 1;
+            }
             (source, _) => bail!("{name}: source {source:?}, or no checksum"),
         }
     }
+    ensure!(registries.len() == 1, "several registries: {registries:?}");
     ensure!(own >= 3 && fetched > 10, "the lock file was not understood");
     Ok(format!(
         "{fetched} packages by checksum, {own} of the project"

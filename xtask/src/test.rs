@@ -41,11 +41,10 @@ const STEPS: &[(&str, Step)] = &[
     ("kernel math", |_| {
         one("kernel mathematics on the host", kernel_math::run())
     }),
-    ("python", |context| {
-        one("pytest: core", core(&context.python, &context.library))
-    }),
-    ("examples", |context| {
-        examples::all(&context.library, &context.python)
+    ("python", python),
+    ("examples", |context| match trust::standin() {
+        Ok(standin) => examples::all(&context.library, &context.python, Some(&standin)),
+        Err(error) => one("stand-in driver", Outcome::failure(&error)),
     }),
     ("wheel", |_| one("the wheel, installed", wheel::installed())),
 ];
@@ -237,8 +236,27 @@ pub const TESTS: &str = "tests/python";
 /// How the names of the files begin whose tests need PyTorch.
 const TORCH_TESTS: [&str; 2] = ["test_torch", "test_mish_cuda"];
 
-fn core(python: &Path, library: &Path) -> Outcome {
-    Outcome::count(pytest(python, library).args(core_tests()))
+fn python(context: &Context) -> Vec<(String, Outcome)> {
+    let pytest = || pytest(&context.python, &context.library);
+    let through_standin = match trust::standin() {
+        Ok(standin) => Outcome::count(
+            pytest()
+                .env("LD_LIBRARY_PATH", standin)
+                .args(["tests/python/test_cuda_arrays.py"])
+                .args(["tests/python/test_cuda_driver.py"]),
+        ),
+        Err(error) => Outcome::failure(&error),
+    };
+    vec![
+        (
+            "pytest: core".into(),
+            Outcome::count(pytest().args(core_tests())),
+        ),
+        (
+            "pytest: GPU tests through the stand-in".into(),
+            through_standin,
+        ),
+    ]
 }
 
 /// pytest's arguments that leave out what needs PyTorch.

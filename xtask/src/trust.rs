@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
-use crate::{build, mutants, paths, supply};
+use crate::{build, mutants, paths, record, supply};
 
 const USAGE: &str = "\
 cargo xtask trust <what>
@@ -21,6 +21,8 @@ cargo xtask trust <what>
   stability [ITERATIONS]   training iterations on both backends; 100,000 without a number
   mutants [NAME...]        plants one bug after the other; each must be caught
   supply                   dependencies: sources, checksums, licences, yanked and pinned versions
+
+In full length, without names or numbers, each writes what it printed to bench/results/trust-*.txt.
 ";
 
 /// Where the parts of a run are.
@@ -40,21 +42,24 @@ pub struct Trust {
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["scenarios", names @ ..] => Trust::prepare()?.full().args(["run"]).args(names).check()?,
+        ["scenarios", names @ ..] => {
+            let program = Trust::prepare()?.full().arg("run").args(names);
+            return done(recorded("trust-scenarios", names.is_empty(), program)?);
+        }
         ["sanitized", names @ ..] => {
-            let trust = Trust::prepare()?.sanitized()?;
-            trust.full().args(["run"]).args(names).check()?;
+            let program = Trust::prepare()?.sanitized()?.full().arg("run").args(names);
+            return done(recorded("trust-sanitized", names.is_empty(), program)?);
         }
         ["fuzz", rest @ ..] => {
             let calls = rest.first().unwrap_or(&"100000000");
             let seed = rest.get(1).unwrap_or(&"1");
-            let trust = Trust::prepare()?;
-            trust.alone().args(["fuzz", calls, seed]).check()?;
+            let program = Trust::prepare()?.alone().args(["fuzz", calls, seed]);
+            return done(recorded("trust-fuzz", rest.is_empty(), program)?);
         }
         ["stability", rest @ ..] => {
             let iterations = rest.first().unwrap_or(&"100000");
-            let trust = Trust::prepare()?;
-            trust.alone().args(["stability", iterations]).check()?;
+            let program = Trust::prepare()?.alone().args(["stability", iterations]);
+            return done(recorded("trust-stability", rest.is_empty(), program)?);
         }
         ["mutants", names @ ..] => return mutants::run(names),
         ["supply"] => match supply::outcome() {
@@ -64,6 +69,21 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         _ => bail!("{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs a part; in its full length its output is kept in `bench/results/NAME.txt`.
+fn recorded(name: &str, is_full: bool, program: Program) -> Result<bool> {
+    match is_full {
+        true => record::run(name, program),
+        false => Ok(program.stream()?.0),
+    }
+}
+
+fn done(success: bool) -> Result<ExitCode> {
+    Ok(match success {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
 /// The bounded share, as a step of `cargo xtask test`.
@@ -97,13 +117,24 @@ pub fn share() -> Vec<(String, Outcome)> {
     ]
 }
 
+/// The folder with the stand-in driver as `libcuda.so.1`: a program that has it on its library
+/// path finds GPUs.
+pub fn standin() -> Result<PathBuf> {
+    cargo()
+        .args(["build", "--quiet", "--profile", "trust"])
+        .args(["--package", "mish-standin"])
+        .check()?;
+    named(&paths::target().join("trust/libmish_standin.so"), "standin")
+}
+
 impl Trust {
     /// Builds everything.
     pub fn prepare() -> Result<Trust> {
         let library = build::library()?;
+        let standin = standin()?;
         cargo()
             .args(["build", "--quiet", "--profile", "trust"])
-            .args(["--package", "mish-standin", "--package", "mish-trust"])
+            .args(["--package", "mish-trust"])
             .check()?;
         cargo()
             .args(["build", "--quiet", "--profile", "trust"])
@@ -112,7 +143,7 @@ impl Trust {
         let built = paths::target().join("trust");
         Ok(Trust {
             runner: built.join("mish-trust"),
-            standin: named(&built.join("libmish_standin.so"), "standin")?,
+            standin,
             library,
             checked: built.join("libmish.so"),
             runtimes: None,

@@ -88,6 +88,15 @@ fn check_device(state: &Locked, device: c_int) -> Result<(), Code> {
     }
 }
 
+/// An event and a stream that exist.
+fn check_event(state: &Locked, event: usize, stream: usize) -> Result<(), Code> {
+    let known = stream <= 2 || state.streams.contains_key(&stream);
+    match known && state.events.contains_key(&event) {
+        true => Ok(()),
+        false => Err(code::INVALID_HANDLE),
+    }
+}
+
 driver! {
     #[before_init]
     fn cuInit(state, flags: c_uint) {
@@ -366,6 +375,33 @@ driver! {
             }
         }
         Ok(())
+    }
+
+    fn cuPointerGetAttribute(state, data: *mut c_int, attribute: c_uint, address: u64) {
+        let device = state.allocation(address).ok_or(code::INVALID_VALUE)?.1.device;
+        match attribute {
+            9 => unsafe { put(data, device) },
+            _ => Err(code::INVALID_VALUE),
+        }
+    }
+
+    fn cuEventCreate(state, event: *mut usize, _flags: c_uint) {
+        let context = current(&state)?;
+        let handle = state.handle();
+        state.events.insert(handle, context);
+        unsafe { put(event, handle) }
+    }
+
+    fn cuEventRecord(state, event: usize, stream: usize) {
+        check_event(&state, event, stream)
+    }
+
+    fn cuStreamWaitEvent(state, stream: usize, event: usize, _flags: c_uint) {
+        check_event(&state, event, stream)
+    }
+
+    fn cuEventDestroy_v2(state, event: usize) {
+        state.events.remove(&event).map(|_| ()).ok_or(code::INVALID_HANDLE)
     }
 
     fn cuModuleGetLoadingMode(state, mode: *mut c_uint) {

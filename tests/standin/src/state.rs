@@ -143,6 +143,8 @@ pub struct State {
     pub images: HashMap<u64, HashSet<CString>>,
     pub functions: HashMap<usize, Function>,
     pub streams: HashMap<usize, Stream>,
+    /// Events, each with its context. The work of a stream is always done, so they hold nothing.
+    pub events: HashMap<usize, usize>,
     pub graphs: HashMap<usize, Vec<Launch>>,
     pub faults: Vec<Fault>,
     /// The function that an injected fault hit last, and how many it hit.
@@ -205,6 +207,7 @@ impl State {
             images: HashMap::new(),
             functions: HashMap::new(),
             streams: HashMap::new(),
+            events: HashMap::new(),
             graphs: HashMap::new(),
             faults: Vec::new(),
             hit: ("", 0),
@@ -269,6 +272,7 @@ impl State {
         self.functions
             .retain(|_, function| function.context != context.id);
         self.streams.retain(|_, stream| stream.context != handle);
+        self.events.retain(|_, context| *context != handle);
         self.allocations
             .retain(|_, allocation| allocation.context != handle || allocation.kind == Kind::Pool);
     }

@@ -10,6 +10,9 @@ use crate::scenarios::{ALL, Driver, Scenario};
 /// No scenario may take longer.
 const LIMIT: Duration = Duration::from_secs(1200);
 
+/// Names the runtimes of the sanitizers, where they are in use.
+const RUNTIME: &str = "MISH_SANITIZER_RUNTIME";
+
 /// Runs the scenarios whose names contain one of `names` (all of them for none); prints a line
 /// for each and cargo's closing line.
 pub fn run(names: &[&str]) -> ExitCode {
@@ -18,6 +21,13 @@ pub fn run(names: &[&str]) -> ExitCode {
     let fails_fast = std::env::var_os("MISH_FAIL_FAST").is_some();
     for scenario in ALL {
         if !names.is_empty() && !names.iter().any(|name| scenario.name.contains(name)) {
+            continue;
+        }
+        if let Some(reason) = scenario.not_sanitized
+            && std::env::var_os(RUNTIME).is_some()
+        {
+            // The line that the summary of a run collects.
+            println!("SKIPPED {}: {reason}", scenario.name);
             continue;
         }
         let since = Instant::now();
@@ -114,7 +124,7 @@ fn spawn(scenario: &Scenario, folder: &Path) -> Result<(), String> {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if let Some(runtime) = std::env::var_os("MISH_SANITIZER_RUNTIME") {
+    if let Some(runtime) = std::env::var_os(RUNTIME) {
         command.env("LD_PRELOAD", runtime);
     }
     if let Some(library) = std::env::var_os("MISH_LIBRARY_WITH_HOOKS")

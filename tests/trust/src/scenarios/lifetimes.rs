@@ -221,8 +221,13 @@ pub fn fork() {
     // The parent goes on.
     ones.check(NULL);
     large_on_cpu(mish(), &x, &mut y);
+    driver::destroy_context(context);
+}
 
-    // Forks while other threads are in the middle of calls, and change the pool.
+/// Forks while other threads are in the middle of calls, and change the pool.
+pub fn fork_amid_calls() {
+    let x = vec![1_f32; LARGE];
+    let mut y = vec![0_f32; LARGE];
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for thread in 0..3 {
@@ -245,7 +250,6 @@ pub fn fork() {
         stop.store(true, Ordering::Relaxed);
         assert!(outcomes.iter().all(|&code| code == 0), "{outcomes:?}");
     });
-    driver::destroy_context(context);
 }
 
 const INNER: &str = "MISH_TRUST_INNER";

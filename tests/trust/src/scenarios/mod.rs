@@ -25,6 +25,8 @@ pub struct Scenario {
     pub driver: Driver,
     /// Whether it needs the library built with its test hooks.
     pub needs_hooks: bool,
+    /// Why it cannot run beside the sanitizers' runtimes, if it cannot.
+    pub not_sanitized: Option<&'static str>,
     run: fn(),
 }
 
@@ -40,6 +42,7 @@ const fn with(name: &'static str, settings: &'static str, run: fn()) -> Scenario
         settings,
         driver: Driver::StandIn,
         needs_hooks: false,
+        not_sanitized: None,
         run,
     }
 }
@@ -185,6 +188,12 @@ pub const ALL: &[Scenario] = &[
     plain("threads: first use from many", lifetimes::first_use),
     plain("threads: 64, mixed calls", lifetimes::many_threads),
     plain("process: fork after first use", lifetimes::fork),
+    Scenario {
+        not_sanitized: Some(
+            "the sanitizers' allocator stays locked in a child that forked amid another thread's allocation",
+        ),
+        ..plain("process: fork amid calls", lifetimes::fork_amid_calls)
+    },
     plain("process: exit while calling", lifetimes::exit_while_calling),
     plain("process: signals", lifetimes::signals),
     plain("library: closed and opened again", lifetimes::reload),

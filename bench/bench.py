@@ -40,8 +40,8 @@ SIZES = {
     "gpu": sorted([4**k for k in range(5, 15)] + [ANCESTOR, 2**27]),
 }
 QUICK = {"cpu": [1, 64, 2**10, 2**14, 2**20, 2**24], "gpu": [2**10, 2**20, ANCESTOR, 2**24, 2**26]}
-# A longer call is not tried, as the length before foretells it.
-LONGEST_CALL_S = 6.0
+# A longer call is not tried; the length before foretells it, if it was long enough for that.
+LONGEST_CALL_S, FORETELLING = 2.0, 2**20
 GRAPH_UP_TO = 2**24
 # Beyond this a case is prepared for each of its slices, so that only one holds memory at a time.
 KEEP_UP_TO = 2**24
@@ -65,13 +65,16 @@ class Cpu:
 
         return lambda: jax.block_until_ready(call())
 
-    def ready(self, case, call, n):
-        """The slice to take turns: a function that returns microseconds per call."""
+    def ready(self, case, call, n, again):
+        """The slice to take turns: a function that returns microseconds per call. `again`: the
+        same case had a slice before, so that nothing is left to happen in the first call."""
         call = self.finished(case, call)
-        call()
-        # The calls that fill a slice, found by doubling.
+        if again:
+            return lambda: self.clock(call, 1) * 1e6
+        first = self.clock(call, 1)
+        # The calls that fill a slice, found by doubling; long calls are not repeated for it.
         wanted = 1.5e-3 if self.quick else 4e-3
-        inner, took = 1, self.clock(call, 1)
+        inner, took = 1, first if n > KEEP_UP_TO else self.clock(call, 1)
         while took < wanted / 4 and inner < 2**16:
             inner *= 2
             took = self.clock(call, inner)
@@ -120,14 +123,13 @@ class Gpu:
     def rounds(self, n):
         return 5 if self.quick else 7 if n > 2**24 else 15
 
-    def ready(self, case, call, n):
+    def ready(self, case, call, n, again):
         inner = 20 if n <= GRAPH_UP_TO else 8 if n <= 2**26 else 4
-        for _ in range(2):
-            result = call()
         if case.jax:
             import jax
 
-            jax.block_until_ready(result)
+            if not again:
+                jax.block_until_ready(call())
 
             def by_clock():
                 begin = time.perf_counter()
@@ -137,7 +139,9 @@ class Gpu:
                 return (time.perf_counter() - begin) / inner * 1e6
 
             return by_clock
-        del result
+        if not again:
+            for _ in range(2):
+                call()
         self.torch.cuda.synchronize()
         if n > GRAPH_UP_TO:
             return lambda: self.events(call, inner, pause=True)
@@ -187,7 +191,7 @@ class Run:
     def __init__(self, timer, contenders, arguments):
         self.timer, self.contenders, self.arguments = timer, contenders, arguments
         self.rows, self.skipped = [], []
-        # Seconds a call and length of what was timed last.
+        # Least seconds a call, and the length, of what was timed last.
         self.before = {}
         # What failed once for a dtype is not tried with every length.
         self.broken = set()
@@ -209,9 +213,10 @@ class Run:
         for case in self.contenders.cases(operands, self.arguments.ops):
             key = case.impl, dtype, case.op
             seconds, length = self.before.get(key, (0, n))
+            foretold = seconds * n / length if length >= FORETELLING else 0
             if key in self.broken:
                 continue
-            if seconds * n / length > LONGEST_CALL_S:
+            if foretold > LONGEST_CALL_S:
                 self.skip(case, dtype, n, f"would take over {LONGEST_CALL_S:g} s a call")
             elif case.spare * n * width > free:
                 self.skip(case, dtype, n, f"needs {case.spare * n * width / 1e9:.0f} GB beside its operands; {free / 1e9:.0f} GB free")
@@ -223,7 +228,7 @@ class Run:
                     continue
                 try:
                     if not kept:
-                        kept.append(timer.ready(case, case.prepare(), n))
+                        kept.append(timer.ready(case, case.prepare(), n, again=number > 0))
                     times.append(kept[0]())
                 except Exception as error:  # noqa: BLE001  a peer that fails is left out, with its reason
                     self.broken.add(key)
@@ -235,7 +240,7 @@ class Run:
         for case, times in found:
             moved = contenders.TENSORS[case.op] * n * width
             median = statistics.median(times)
-            self.before[case.impl, dtype, case.op] = median / 1e6, n
+            self.before[case.impl, dtype, case.op] = min(times) / 1e6, n
             self.rows.append(
                 dict(
                     impl=case.impl,
@@ -253,9 +258,6 @@ class Run:
             )
         line = "  ".join(f"{c.impl} {c.op[:3]} {statistics.median(t):.2f}" for c, t in found if c.of() in ("copy", "F.mish", "libmish"))
         print(f"{dtype} n={n} µs: {line}", flush=True)
-        # The functions of the cases hold the operands.
-        del slices, found, operands
-        timer.release()
 
 
 def first_line(command):
@@ -384,10 +386,15 @@ def main():
     sizes = arguments.sizes or (QUICK if arguments.quick else SIZES)[arguments.device]
     for dtype in arguments.dtypes:
         for n in sizes:
-            # The large sizes of a GPU: 2^28, and as many bytes of float64.
             if not arguments.sizes and arguments.device == "gpu" and n == (2**28 if dtype == "f64" else 2**27):
+                # The largest of a GPU: 2^28, and as many bytes of float64.
+                continue
+            if not arguments.sizes and header["threads"] == 1 and n > 2**26:
+                run.skipped.append(dict(impl="all", dtype=dtype, op="all", n=n, reason="timed with all threads only"))
                 continue
             run.size(dtype, n)
+            # Now that no case holds the operands any more.
+            timer.release()
             header.update(seconds=round(time.monotonic() - begin, 1), skipped=run.skipped)
             write(arguments.out, header, run.rows)
     for impl, why in found.missing.items():

@@ -25,7 +25,7 @@ MISH_DTYPE = {name: getattr(_abi, f"MISH_DTYPE_{name.upper()}") for name in KIND
 IMPLS = ("copy", "relu", "silu", "softplus", "F.mish", "composed", "torch.compile", "jax.jit", "oneDNN", "libmish")
 # Compiled for shapes of so many columns, so that the length is known to be a multiple of it.
 COLUMNS = 256
-# Shorter tensors have a compilation of their own; that of the others is made for EXAMPLE elements.
+# On a CPU shorter tensors have a compilation of their own; the other is made for EXAMPLE elements.
 SMALL, EXAMPLE = 2**15, 2**22
 
 
@@ -110,8 +110,8 @@ class Compiled:
         self.made, self.warmed = {}, set()
 
     def prepared(self, op, operands):
-        # What a length is compiled for follows from the first one: threads or none, block sizes.
-        small = operands.n < SMALL
+        # What a length is compiled for follows from the first one: on a CPU, threads or none.
+        small = operands.device == "cpu" and operands.n < SMALL
         inputs = of_op(op, operands)
         if (op, small) not in self.made:
             plain = self.FUNCTIONS[op]

@@ -1,8 +1,8 @@
-"""The tables and pictures of docs/accuracy.md and docs/derivation.md, from bench/results/.
+"""The tables and pictures of docs/{accuracy,derivation,performance}.md, from bench/results/.
 
     python tools/tables.py             write the tables into the documents
     python tools/tables.py --check     fail if a table is not that of the results
-    python tools/tables.py --figures   also draw docs/images/accuracy-*.png (needs matplotlib)
+    python tools/tables.py --figures   also draw docs/images/{accuracy,speed}-*.png (needs matplotlib)
 
 A table stands between `<!-- NAME -->` and `<!-- end -->`. Where the results come from:
 
@@ -12,6 +12,7 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`. Where the results com
     error-budget.json         python tools/error_budget.py
     instructions.json         python tools/instructions.py
     cost.json                 bench/cost.c
+    <device>-<date>.json      cargo xtask bench (tools/performance.py)
 """
 
 import argparse
@@ -21,8 +22,11 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+import performance  # noqa: E402
+
 RESULTS = ROOT / "bench" / "results"
-DOCUMENTS = [ROOT / "docs" / "accuracy.md", ROOT / "docs" / "derivation.md"]
+DOCUMENTS = [ROOT / "docs" / f"{name}.md" for name in ("accuracy", "derivation", "performance")]
 
 NAMES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
 FUNCTIONS = ("mish", "mish′", "mish″")
@@ -309,6 +313,7 @@ TABLES = {
     "hardware": hardware,
     "instructions": instructions,
     "cost": cost,
+    **performance.tables(performance.newest()),
 }
 
 
@@ -377,6 +382,7 @@ def main():
                 path.write_text(new)
     if arguments.figures:
         figures()
+        performance.figures()
     if arguments.check and stale:
         sys.exit(f"out of date: {', '.join(stale)}; run tools/tables.py")
     return 0

@@ -1,5 +1,6 @@
 //! The project's tasks: `cargo xtask <task>`. Each task is a module; this file only dispatches.
 
+mod bench;
 mod build;
 mod c_suite;
 mod command;
@@ -34,6 +35,8 @@ cargo xtask <task>
              [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
              [NAME...] runs only these steps
   sweep      the error of the library on every input, against its bounds; --help says more
+  bench      cpu | gpu: libmish beside its peers, into bench/results and docs/performance.md
+             [--quick]; overhead: what a call costs the host; without more it says the rest
   wheel      the Python wheel, in dist/
              [--check] also tests it beside the newest and the oldest PyTorch served (11 GB) and
              with every Python on the PATH, each in an environment of its own; [--out FILE]
@@ -58,6 +61,7 @@ fn run() -> Result<ExitCode> {
     let rest: Vec<String> = arguments.collect();
     match task.as_str() {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
+        "bench" => bench::run(&rest)?,
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
         "sweep" => sweep::run(&rest)?,

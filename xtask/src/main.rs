@@ -5,6 +5,7 @@ mod c_suite;
 mod command;
 mod demo;
 mod examples;
+mod gate;
 mod julia;
 mod kernel_math;
 mod libtorch;
@@ -32,6 +33,8 @@ cargo xtask <task>
   test       everything that can be tested on this machine, with a summary
              [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
              [NAME...] runs only these steps
+  gate       instructions per element, registers and access widths of every kernel against
+             bench/instructions.json  [--write] takes them into the file
   sweep      the error of the library on every input, against its bounds; --help says more
   wheel      the Python wheel, in dist/
              [--check] also tests it beside the newest and the oldest PyTorch served (11 GB) and
@@ -59,6 +62,7 @@ fn run() -> Result<ExitCode> {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
+        "gate" => gate::run(&rest)?,
         "sweep" => sweep::run(&rest)?,
         "trust" => return trust::run(&rest),
         "wheel" => return wheel::run(&rest),

@@ -5,13 +5,68 @@
 //! decided in a handful of steps; the search is bounded, and a layout that exhausts the bound
 //! counts as overlapping, which is the safe answer.
 
+use std::ops::{Deref, DerefMut};
+
 use super::{Job, Layout, MAX_DIMS};
 
 /// Positive step and number of values of one dimension.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 struct Term {
     step: i128,
     count: i128,
+}
+
+/// The most terms of a search: the dimensions of two operands.
+const MAX_TERMS: usize = 2 * MAX_DIMS;
+
+/// A few terms, without an allocation.
+#[derive(Clone, Copy, Debug)]
+struct Terms {
+    all: [Term; MAX_TERMS],
+    len: usize,
+}
+
+impl FromIterator<Term> for Terms {
+    fn from_iter<I: IntoIterator<Item = Term>>(terms: I) -> Self {
+        let mut all = [Term::default(); MAX_TERMS];
+        let mut len = 0;
+        for term in terms {
+            all[len] = term;
+            len += 1;
+        }
+        Terms { all, len }
+    }
+}
+
+impl Terms {
+    /// Makes one of neighbours with one step, which reach the same sums: two operands with the
+    /// same strides would multiply the search.
+    fn join_equal_steps(&mut self) {
+        let mut kept = 0;
+        for i in 0..self.len {
+            let term = self.all[i];
+            if kept > 0 && self.all[kept - 1].step == term.step {
+                self.all[kept - 1].count += term.count - 1;
+            } else {
+                self.all[kept] = term;
+                kept += 1;
+            }
+        }
+        self.len = kept;
+    }
+}
+
+impl Deref for Terms {
+    type Target = [Term];
+    fn deref(&self) -> &[Term] {
+        &self.all[..self.len]
+    }
+}
+
+impl DerefMut for Terms {
+    fn deref_mut(&mut self) -> &mut [Term] {
+        &mut self.all[..self.len]
+    }
 }
 
 /// Search steps after which a layout counts as overlapping.
@@ -27,7 +82,7 @@ pub(super) fn between(job: &Job, a: usize, b: usize) -> bool {
         Layout::Contiguous => true,
         // low_a + Σ iₖ·sₖ = low_b + Σ jₖ·tₖ; with j counted from the other end all signs are plus.
         Layout::Strided(_) => {
-            may_reach(terms(job, a).chain(terms(job, b)).collect(), high_b - low_a)
+            may_reach(terms(job, a).chain(terms(job, b)), high_b - low_a)
         }
     }
 }
@@ -40,8 +95,8 @@ pub(super) fn within(job: &Job, operand: usize) -> bool {
     if strided.strides[operand][..strided.ndim].contains(&0) {
         return true; // dimensions of one element are gone already
     }
-    let mut terms: Vec<Term> = terms(job, operand).collect();
-    terms.sort_by_key(|term| term.step);
+    let mut terms: Terms = terms(job, operand).collect();
+    terms.sort_unstable_by_key(|term| term.step);
     let mut reach = 0;
     let nested = terms.iter().all(|term| {
         let clear = term.step > reach;
@@ -53,19 +108,19 @@ pub(super) fn within(job: &Job, operand: usize) -> bool {
     !nested
         && (0..terms.len()).any(|first| {
             let lead = terms[first];
-            let mut target = -lead.step;
-            let mut search = vec![Term {
+            let rest = &terms[first + 1..];
+            let target = rest
+                .iter()
+                .fold(-lead.step, |sum, term| sum + term.step * (term.count - 1));
+            let lead = Term {
                 step: lead.step,
                 count: lead.count - 1,
-            }];
-            for term in &terms[first + 1..] {
-                target += term.step * (term.count - 1);
-                search.push(Term {
-                    step: term.step,
-                    count: 2 * term.count - 1,
-                });
-            }
-            may_reach(search, target)
+            };
+            let both_signs = rest.iter().map(|term| Term {
+                step: term.step,
+                count: 2 * term.count - 1,
+            });
+            may_reach(std::iter::once(lead).chain(both_signs), target)
         })
 }
 
@@ -95,11 +150,12 @@ fn terms(job: &Job, operand: usize) -> impl Iterator<Item = Term> + '_ {
 
 /// Whether `Σ vᵢ·stepᵢ = target` has a solution with `0 ≤ vᵢ < countᵢ`; also true when the search
 /// was given up.
-fn may_reach(mut terms: Vec<Term>, target: i128) -> bool {
-    terms.retain(|term| term.count > 1);
-    terms.sort_by_key(|term| std::cmp::Reverse(term.step));
+fn may_reach(terms: impl Iterator<Item = Term>, target: i128) -> bool {
+    let mut terms: Terms = terms.filter(|term| term.count > 1).collect();
+    terms.sort_unstable_by_key(|term| std::cmp::Reverse(term.step));
+    terms.join_equal_steps();
     // What the terms from i on can add up to at most, and the divisor of all those sums.
-    let mut rest = vec![(0, 0); terms.len() + 1];
+    let mut rest = [(0, 0); MAX_TERMS + 1];
     for i in (0..terms.len()).rev() {
         let (reach, divisor) = rest[i + 1];
         rest[i] = (
@@ -161,14 +217,12 @@ mod tests {
             &[(10, 3), (7, 4), (3, 2)],
             &[(12, 4), (12, 2), (5, 3), (1, 2)],
             &[(100, 2), (9, 5), (6, 7)],
+            &[(20, 3), (1, 4), (20, 2), (1, 9), (20, 5)],
         ];
         for case in cases {
             let reachable = sums(case);
             for target in -5..400 {
-                let terms = case
-                    .iter()
-                    .map(|&(step, count)| Term { step, count })
-                    .collect();
+                let terms = case.iter().map(|&(step, count)| Term { step, count });
                 assert_eq!(
                     may_reach(terms, target),
                     reachable.contains(&target),

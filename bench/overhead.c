@@ -12,66 +12,13 @@
 #include <string.h>
 #include <time.h>
 
-#include "mish.h"
+#include "calls.h"
 
 #define BATCHES 401
-#define CALLS 2000
-#define ELEMENTS 4096
+#define BATCH 2000
 
 typedef unsigned (*launch_function)(void *, unsigned, unsigned, unsigned, unsigned, unsigned,
                                     unsigned, unsigned, void *, void **, void **);
-
-static launch_function launch;
-
-/* Addresses that the stub takes for a device's memory; nothing reads them. */
-static void *operand(int k) { return (void *)(uintptr_t)(0x7f0000000000 + ((uint64_t)k << 24)); }
-
-/* The same as columns of one matrix. */
-static void *columns(int k) { return (void *)(uintptr_t)(0x7f0000000000 + 256 * (uint64_t)k); }
-
-struct layout {
-    int ndim;
-    int64_t shape[8], inputs[8], outputs[8];
-    int is_shared;
-};
-
-static mish_tensor tensors[5];
-
-static void view(const struct layout *layout, int inputs_count) {
-    for (int k = 0; k < 5; k++) {
-        const mish_tensor tensor = {
-            .data = layout->is_shared ? columns(k) : operand(k),
-            .device_type = MISH_DEVICE_CUDA,
-            .ndim = layout->ndim,
-            .dtype = {2, 32, 1},
-            .shape = (int64_t *)layout->shape,
-            .strides = (int64_t *)(k < inputs_count ? layout->inputs : layout->outputs),
-        };
-        tensors[k] = tensor;
-    }
-}
-
-static mish_status contiguous(int operation, void *stream) {
-    const size_t n = ELEMENTS;
-    const mish_device cuda = MISH_DEVICE_CUDA;
-    const mish_dtype f32 = MISH_DTYPE_F32;
-    switch (operation) {
-    case 0: return mish_forward(cuda, f32, operand(0), operand(1), n, stream);
-    case 1: return mish_backward(cuda, f32, operand(0), operand(1), operand(2), n, stream);
-    default:
-        return mish_double_backward(cuda, f32, operand(0), operand(1), operand(2), operand(3),
-                                    operand(4), n, stream);
-    }
-}
-
-static mish_status strided(int operation, void *stream) {
-    const mish_tensor *t = tensors;
-    switch (operation) {
-    case 0: return mish_tensor_forward(t, t + 1, stream);
-    case 1: return mish_tensor_backward(t, t + 1, t + 2, stream);
-    default: return mish_tensor_double_backward(t, t + 1, t + 2, t + 3, t + 4, stream);
-    }
-}
 
 static double now(void) {
     struct timespec time;
@@ -99,30 +46,8 @@ static void cpu_name(char *name, size_t size) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const OPERATIONS[] = {"forward", "backward", "double_backward"};
-    static const struct {
-        const char *name;
-        mish_status (*call)(int operation, void *stream);
-        uintptr_t stream;
-        struct layout layout;
-    } CASES[] = {
-        {"pointers", contiguous, 0, {.ndim = 0}},
-        {"pointers, a stream", contiguous, 0x3000, {.ndim = 0}},
-        {"tensors, contiguous", strided, 0, {2, {64, 64}, {64, 1}, {64, 1}, 0}},
-        {"tensors, padded rows", strided, 0, {2, {64, 64}, {72, 1}, {64, 1}, 0}},
-        {"tensors, transposed", strided, 0, {2, {64, 64}, {1, 72}, {64, 1}, 0}},
-        {"tensors, columns of one", strided, 0, {2, {64, 64}, {320, 1}, {320, 1}, 1}},
-        /* No two dimensions can be walked as one: the most that a call may have. */
-        {"tensors, 8 dimensions",
-         strided,
-         0,
-         {8,
-          {4, 2, 4, 2, 4, 2, 4, 2},
-          {1, 5, 11, 53, 111, 445, 893, 3575},
-          {1024, 512, 128, 64, 16, 8, 2, 1},
-          0}},
-    };
     static double bare[BATCHES], whole[BATCHES];
+    launch_function launch = NULL;
     FILE *out = argc == 4 ? fopen(argv[1], "w") : NULL;
     void *driver = dlopen("libcuda.so.1", RTLD_NOW);
     if (driver)
@@ -139,25 +64,25 @@ int main(int argc, char **argv) {
             "{\n\"header\": {\"cpu\": \"%s\", \"date\": \"%s\", \"commit\": \"%s\", \"rustc\": \"%s\", "
             "\"cc\": \"%s\", \"unit\": \"ns of CPU time per call\", \"batches\": %d, "
             "\"calls_per_batch\": %d, \"elements\": %d, \"dtype\": \"f32\"},\n\"rows\": [",
-            cpu, date, argv[2], argv[3], __VERSION__, BATCHES, CALLS, ELEMENTS);
-    for (size_t c = 0; c < sizeof CASES / sizeof *CASES; c++)
-        for (int operation = 0; operation < 3; operation++) {
-            void *const stream = (void *)CASES[c].stream;
+            cpu, date, argv[2], argv[3], __VERSION__, BATCHES, BATCH, ELEMENTS);
+    for (size_t c = 0; c < CALL_COUNT; c++)
+        for (int operation = 0; operation < OPERATIONS; operation++) {
+            const struct call *const call = &CALLS[c];
             void *parameters[6] = {0};
-            view(&CASES[c].layout, operation + 1);
+            prepare(call, operation);
             for (int b = 0; b < BATCHES; b++) {
                 const double start = now();
-                for (int i = 0; i < CALLS; i++)
-                    if (launch(driver, 1, 1, 1, 64, 1, 1, 0, stream, parameters, NULL) != 0)
+                for (int i = 0; i < BATCH; i++)
+                    if (launch(driver, 1, 1, 1, 64, 1, 1, 0, NULL, parameters, NULL) != 0)
                         return 1;
                 const double middle = now();
-                for (int i = 0; i < CALLS; i++)
-                    if (CASES[c].call(operation, stream) != MISH_STATUS_OK) {
+                for (int i = 0; i < BATCH; i++)
+                    if (make(call, operation) != MISH_STATUS_OK) {
                         fprintf(stderr, "%s\n", mish_last_error());
                         return 1;
                     }
-                bare[b] = (middle - start) / CALLS;
-                whole[b] = (now() - middle) / CALLS;
+                bare[b] = (middle - start) / BATCH;
+                whole[b] = (now() - middle) / BATCH;
             }
             qsort(bare, BATCHES, sizeof *bare, ascending);
             qsort(whole, BATCHES, sizeof *whole, ascending);
@@ -167,10 +92,9 @@ int main(int argc, char **argv) {
                     "%s\n{\"call\": \"%s\", \"operation\": \"%s\", \"launch_min\": %.1f, "
                     "\"launch_median\": %.1f, \"libmish_min\": %.1f, \"libmish_median\": %.1f, "
                     "\"overhead_min\": %.1f, \"overhead_median\": %.1f}",
-                    c + (size_t)operation > 0 ? "," : "", CASES[c].name, OPERATIONS[operation],
+                    c + (size_t)operation > 0 ? "," : "", call->name, OPERATION_NAMES[operation],
                     bare[0], bare[BATCHES / 2], whole[0], whole[BATCHES / 2], least, median);
-            printf("%-24s %-16s %6.1f ns over cuLaunchKernel (median %.1f)\n", CASES[c].name,
-                   OPERATIONS[operation], least, median);
+            printf("%-24s %-16s %6.1f ns over cuLaunchKernel (median %.1f)\n", call->name, OPERATION_NAMES[operation], least, median);
         }
     fprintf(out, "\n]\n}\n");
     return fclose(out) != 0;

@@ -10,7 +10,8 @@ accesses. Instructions that only wait (NOP) are left out. Architectures that the
 not know have their PTX counted instead.
 
 CPU, every instruction set: instructions per element, what n more elements execute, from
-tests/gate/count.c.
+tests/gate/count.c. And the library's instructions of a CUDA call up to its launch, every check
+included, from tests/gate/calls.c.
 
 Nothing is timed. A count that grew by more than LIMIT fails, and so does an access that got
 narrower; --write takes the counts as they are into the file.
@@ -38,6 +39,8 @@ DISASSEMBLED = 75
 # How an instruction set is counted: Valgrind does not know the newest.
 SETS = {"baseline": "valgrind", "avx2": "valgrind", "avx512": "step"}
 UNAVAILABLE = 77
+# The part of the file with the instructions of a CUDA call.
+CALL = "call"
 
 # ---- GPU: instructions, in machine code and in PTX alike
 
@@ -227,31 +230,38 @@ def executed(text):
     return total
 
 
+def run(command, environment):
+    """The lines that a program prints; or why it does not run here."""
+    environment = {**os.environ, **environment}
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, env=environment)
+    except FileNotFoundError:
+        return [], f"{command[0]} is not installed"
+    if result.returncode == UNAVAILABLE:
+        return [], result.stderr.strip()
+    if result.returncode != 0:
+        sys.exit(f"{command}: {result.stdout}{result.stderr}")
+    return result.stdout.splitlines(), None
+
+
+def callgrind(program, environment):
+    """The same, each line with the library's instructions in one call of `measured`."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--quiet", "--tool=callgrind", "--collect-atstart=no"]
+        options += ["--toggle-collect=measured", "--dump-after=measured"]
+        options += [f"--callgrind-out-file={folder}/dump"]
+        lines, reason = run(["valgrind", *options, program], environment)
+        dumps = [pathlib.Path(folder, f"dump.{i + 1}").read_text() for i in range(len(lines))]
+        return [f"{line} {executed(dump)}" for line, dump in zip(lines, dumps)], reason
+
+
 def cpu(counter, simd, environment):
     """The numbers of an instruction set by kernel; or why there are none."""
     environment = {**environment, "MISH_SIMD": simd}
-
-    def run(command):
-        return subprocess.run(command, capture_output=True, text=True, env=environment)
-
     if SETS[simd] == "step":
-        result = run([counter, "step"])
-        lines = result.stdout.splitlines()
+        lines, reason = run([counter, "step"], environment)
     else:
-        with tempfile.TemporaryDirectory() as folder:
-            options = ["--quiet", "--tool=callgrind", "--collect-atstart=no"]
-            options += ["--toggle-collect=measured", "--dump-after=measured"]
-            try:
-                result = run(["valgrind", *options, f"--callgrind-out-file={folder}/dump", counter])
-            except FileNotFoundError:
-                return {}, "valgrind is not installed"
-            dumps = [folder + f"/dump.{i + 1}" for i in range(result.stdout.count("\n"))]
-            counts = [executed(pathlib.Path(dump).read_text()) for dump in dumps]
-            lines = [f"{line} {n}" for line, n in zip(result.stdout.splitlines(), counts)]
-    if result.returncode == UNAVAILABLE:
-        return {}, result.stderr.strip()
-    if result.returncode != 0:
-        sys.exit(f"{counter}: {result.stderr}")
+        lines, reason = callgrind(counter, environment)
     counts = {}
     for line in lines:
         operation, dtype, n, count = line.split()
@@ -261,7 +271,14 @@ def cpu(counter, simd, environment):
         few, many = sorted(by_length)
         number = (by_length[many] - by_length[few]) / (many - few)
         rows[f"{simd}: {kernel}"] = {"instructions": round(number, 2)}
-    return rows, None
+    return rows, reason
+
+
+def calls(counter, environment):
+    """The instructions of CUDA calls; or why there are none."""
+    lines, reason = callgrind(counter, environment)
+    split = (line.rsplit(" ", 1) for line in lines)
+    return {f"{CALL}: {name}": {"instructions": int(count)} for name, count in split}, reason
 
 
 # ---- the file
@@ -273,15 +290,18 @@ def load(file):
 
 
 def save(file, compilers, counts):
-    order = [f"{part}: {kernel}" for part in parts(counts) for kernel in KERNELS]
-    lines = [f"{json.dumps(key)}: {json.dumps(counts[key])}" for key in order if key in counts]
+    kernels = [f"{part}: {kernel}" for part in (*images(counts), *SETS) for kernel in KERNELS]
+    calls = [key for key in counts if key.split(":")[0] == CALL]
+    keys = [key for key in (*kernels, *calls) if key in counts]
+    lines = [f"{json.dumps(key)}: {json.dumps(counts[key])}" for key in keys]
     text = ",\n".join(lines)
     file.write_text(f'{{\n"compilers": {json.dumps(compilers)},\n"counts": {{\n{text}\n}}\n}}\n')
 
 
-def parts(counts):
-    """Images and instruction sets, in their order."""
-    return list(dict.fromkeys(key.split(":")[0] for key in counts))
+def images(counts):
+    """The images that were counted, in their order."""
+    parts = dict.fromkeys(key.split(":")[0] for key in counts)
+    return [part for part in parts if part not in (*SETS, CALL)]
 
 
 def compared(before, now):
@@ -330,7 +350,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kernels", type=pathlib.Path, required=True, help="the build's folder of images")
     parser.add_argument("--library", type=pathlib.Path, required=True)
-    parser.add_argument("--counter", type=pathlib.Path, help="tests/gate/count.c, compiled")
+    parser.add_argument("--stub", help="the folder of bench/stub_cuda.c, compiled")
+    parser.add_argument("--count", type=pathlib.Path, help="tests/gate/count.c, compiled")
+    parser.add_argument("--calls", type=pathlib.Path, help="tests/gate/calls.c, compiled")
     parser.add_argument("--nvdisasm", type=pathlib.Path)
     parser.add_argument("--rustc", required=True, help="the compiler's version")
     parser.add_argument("--file", type=pathlib.Path, default=FILE)
@@ -346,21 +368,25 @@ def main():
     now, no_code = gpu(arguments.kernels, arguments.nvdisasm)
     # By part, why not all of it was measured or can be compared.
     reasons = {image: "the disassembler cannot be fetched" for image in no_code}
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(arguments.library.parent)}
-    for simd in SETS:
-        if arguments.counter is None:
+    libraries = str(arguments.library.parent)
+    of_rustc = (*SETS, CALL)
+    for part in of_rustc:
+        if arguments.count is None or arguments.calls is None:
             rows, reason = {}, "gcc is not installed"
+        elif part == CALL:
+            environment = {"LD_LIBRARY_PATH": f"{arguments.stub}:{libraries}"}
+            rows, reason = calls(arguments.calls, environment)
         else:
-            rows, reason = cpu(arguments.counter, simd, environment)
+            rows, reason = cpu(arguments.count, part, {"LD_LIBRARY_PATH": libraries})
         now |= rows
         if reason:
-            reasons[simd] = reason
+            reasons[part] = reason
 
     if arguments.write:
         # What cannot be measured here stays as it is, if the same compiler made it.
         for key, numbers in before.items():
             part = key.split(":")[0]
-            compiler = "rustc" if part in SETS else "nvrtc"
+            compiler = "rustc" if part in of_rustc else "nvrtc"
             if part in reasons and recorded[compiler] == compilers[compiler]:
                 now[key] = numbers | now.get(key, {})
         save(arguments.file, compilers, now)
@@ -371,10 +397,9 @@ def main():
     for compiler, version in compilers.items():
         if version != recorded[compiler]:
             reason = f"{compiler} is {version}, the file's counts are of {recorded[compiler]}"
-            for part in parts(now):
-                if (part in SETS) == (compiler == "rustc"):
-                    reasons[part] = reason
-                    now = {key: row for key, row in now.items() if key.split(":")[0] != part}
+            incomparable = of_rustc if compiler == "rustc" else images(now)
+            reasons |= dict.fromkeys(incomparable, reason)
+            now = {key: row for key, row in now.items() if key.split(":")[0] not in incomparable}
     passed, failed = report(before, now, reasons)
     for part, reason in reasons.items():
         print(f"SKIPPED {part}: {reason}")

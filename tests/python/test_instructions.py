@@ -19,7 +19,10 @@ def test_the_file_covers_every_kernel():
     gpu = [f"{image}: {kernel}" for image in [*images, "compute_60"] for kernel in tool.KERNELS]
     # A strided run on the CPU is a contiguous one of copies.
     contiguous = [kernel for kernel in tool.KERNELS if "strided" not in kernel]
-    assert list(COUNTS) == [*gpu, *(f"{simd}: {kernel}" for simd in tool.SETS for kernel in contiguous)]
+    cpu = [f"{simd}: {kernel}" for simd in tool.SETS for kernel in contiguous]
+    calls = list(COUNTS)[len(gpu) + len(cpu) :]
+    assert list(COUNTS) == [*gpu, *cpu, *calls]
+    assert len(calls) >= 3 and all(key.startswith(f"{tool.CALL}: ") for key in calls)
     assert set(COMPILERS) == {"nvrtc", "rustc"}
     for key in gpu:
         assert {"load_bytes", "store_bytes"} < set(COUNTS[key])
@@ -50,6 +53,7 @@ def test_the_same_counts_pass(capsys):
         ("sm_120: double_backward bf16 strided", "instructions_in_all"),
         ("avx2: double_backward f64", "instructions"),
         ("avx512: forward bf16", "instructions"),
+        ("call: pointers, forward", "instructions"),
     ],
 )
 def test_growth_fails_and_is_named(capsys, key, name):

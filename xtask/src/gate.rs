@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::CORE;
-use crate::{build, c_suite, toolchain};
+use crate::{build, c_suite, overhead, toolchain};
 
 /// Compares, or with `--write` takes the counts as they are into the file.
 pub fn run(arguments: &[String]) -> Result<()> {
@@ -21,10 +21,23 @@ pub fn run(arguments: &[String]) -> Result<()> {
     counter(&library, &CORE.ensure()?)?.args(write).check()
 }
 
-/// The comparison, as a test: every kernel of every image and instruction set is one.
-pub fn outcome(library: &Path, python: &Path) -> Outcome {
-    match counter(library, python) {
-        Ok(counter) => Outcome::count(counter),
+/// As a test: every kernel of every image and instruction set is one; and what a CUDA call must
+/// not do on its way to the launch.
+pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
+    let counted = count(counter(library, python));
+    let quiet = match is_installed("gcc") {
+        true => count(calls(library).map(|calls| calls.arg("quiet"))),
+        false => Outcome::NotRun("gcc is not installed".into()),
+    };
+    vec![
+        ("instructions per element".into(), counted),
+        ("a CUDA call: no allocation, no system call".into(), quiet),
+    ]
+}
+
+fn count(program: Result<Program>) -> Outcome {
+    match program {
+        Ok(program) => Outcome::count(program),
         Err(error) => {
             println!("{error:#}");
             Outcome::of(false)
@@ -42,15 +55,27 @@ fn counter(library: &Path, python: &Path) -> Result<Program> {
         .arg(library)
         .args(["--rustc", program("rustc").arg("--version").read()?.trim()]);
     if is_installed("gcc") {
-        let source = PathBuf::from("tests/gate/count.c");
-        let calls = c_suite::compile("gcc", "c99", &[source], "count", library)?;
-        counter = counter.arg("--counter").arg(calls);
+        let compile = |name: &str| {
+            let source = PathBuf::from(format!("tests/gate/{name}.c"));
+            c_suite::compile("gcc", "c99", &[source], name, library)
+        };
+        counter = counter
+            .arg("--count")
+            .arg(compile("count")?)
+            .arg("--calls")
+            .arg(compile("calls")?)
+            .arg("--stub")
+            .arg(overhead::stub()?);
     }
     match toolchain::ensure_disassembler() {
         Ok(nvdisasm) => counter = counter.arg("--nvdisasm").arg(nvdisasm),
         Err(error) => println!("{error:#}"),
     }
     Ok(counter)
+}
+
+fn calls(library: &Path) -> Result<Program> {
+    overhead::on_stub("tests/gate/calls.c", "calls", library)
 }
 
 /// Where the build script of the release library put the kernels' images.

@@ -11,6 +11,7 @@ mod kernel_math;
 mod libtorch;
 mod mutants;
 mod outcome;
+mod overhead;
 mod paths;
 mod python;
 mod supply;
@@ -30,6 +31,7 @@ cargo xtask <task>
   build      install the pinned kernel compiler if none is found, build the release library
   demo       build, run every example, then Mish beside its peers on the ancestor's workload
              [--no-peers] [--json FILE] [--repeats N]
+  bench      overhead FILE: what a CUDA call costs the CPU beyond cuLaunchKernel
   test       everything that can be tested on this machine, with a summary
              [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
              [NAME...] runs only these steps
@@ -60,6 +62,10 @@ fn run() -> Result<ExitCode> {
     let rest: Vec<String> = arguments.collect();
     match task.as_str() {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
+        "bench" => match rest.as_slice() {
+            [what, out] if what == "overhead" => overhead::c_abi(out.as_ref())?,
+            _ => bail!("usage: cargo xtask bench overhead FILE"),
+        },
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
         "gate" => gate::run(&rest)?,

@@ -36,10 +36,7 @@ const STEPS: &[(&str, Step)] = &[
     }),
     ("rust", |_| rust()),
     ("gate", |context| {
-        one(
-            "instructions per element",
-            gate::outcome(&context.library, &context.python),
-        )
+        gate::all(&context.library, &context.python)
     }),
     ("c", |context| c_suite::all(&context.library)),
     ("sweep", |context| sweep::reduced(&context.library)),

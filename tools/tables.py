@@ -10,7 +10,7 @@ A table stands between `<!-- NAME -->` and `<!-- end -->`. Where the results com
     sweep-cuda.json           the same with --device cuda (optional)
     sweep-{pytorch,composed,jax}.json    python bench/peers.py
     error-budget.json         python tools/error_budget.py
-    instructions.json         python tools/instructions.py
+    ../instructions.json      cargo xtask gate --write
     cost.json                 bench/cost.c
     <device>-<date>.json      cargo xtask bench (tools/performance.py)
 """
@@ -266,22 +266,30 @@ def hardware():
     return table(["", *FUNCTIONS, "grad · mish′", "grad · grad · mish″"], rows)
 
 
+# What an H200 can do in a second: 132 multiprocessors at 1.98 GHz, each issuing 4 instructions
+# for 32 threads, 16 special-function results and 64 double-precision operations per cycle; and the
+# bytes that a copy moves.
+CYCLES = 132 * 1.98e9
+PER_SECOND = {"instructions": 128 * CYCLES, "special": 16 * CYCLES, "double": 64 * CYCLES}
+COPIED = 4.3e12
+BYTES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}
+TENSORS = {"forward": 2, "backward": 3, "double_backward": 5}
+
+
 def instructions():
-    found = load("instructions")
+    counts = json.loads((RESULTS.parent / "instructions.json").read_text())["counts"]
     rows = []
-    by = {(row["dtype"], row["operation"]): row for row in found["rows"]}
     for dtype in NAMES:
         cells = []
-        for operation in ("forward", "backward", "double_backward"):
-            row = by[dtype, operation]
-            parts = [
-                (row["instructions"], row["time_for_instructions"], ""),
-                (row["special"], row["time_for_special"], " special"),
-                (row["double"], row["time_for_double"], " double"),
-            ]
-            cells.append(
-                "; ".join(f"{n:g} of {limit:.0f}{unit}" for n, limit, unit in parts if n > 0)
-            )
+        for operation, tensors in TENSORS.items():
+            found = counts[f"sm_90: {operation} {dtype}"]
+            elements_per_second = COPIED / (tensors * BYTES[dtype])
+            parts = []
+            for kind, unit in (("instructions", ""), ("special", " special"), ("double", " double")):
+                limit = PER_SECOND[kind] / elements_per_second
+                if found[kind] > 0:
+                    parts.append(f"{found[kind]:g} of {limit:.0f}{unit}")
+            cells.append("; ".join(parts))
         rows.append([NAMES[dtype], *cells])
     return table(["", "forward", "backward", "double backward"], rows)
 

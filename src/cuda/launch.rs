@@ -262,10 +262,15 @@ fn make_vectors(params: &mut StridedParams, job: &Job, element: u64) {
 /// The multiplier and shift that divide numbers below 2^bits by `size`, which is at least 2.
 fn divisor(size: u64, bits: u32) -> Dim {
     let log2 = size.next_power_of_two().trailing_zeros();
-    let magic = (1_u128 << (bits + log2)).div_ceil(size.into());
+    let power = bits + log2;
+    // Dividing 128 bits takes several times as long.
+    let magic = match 1_u64.checked_shl(power) {
+        Some(dividend) => dividend.div_ceil(size),
+        None => (1_u128 << power).div_ceil(size.into()) as u64,
+    };
     Dim {
         size,
-        magic: magic as u64,
+        magic,
         shift: u64::from(log2 - 1),
     }
 }

@@ -223,15 +223,104 @@ const RULES: &[Rule] = &[
     },
 ];
 
+impl Rule {
+    fn applies(&self, sm: u32, op: &str, dtype: &str) -> bool {
+        sm >= self.sm
+            && (self.op.is_empty() || self.op == op)
+            && (self.dtype.is_empty() || self.dtype == dtype)
+    }
+}
+
 /// The policy of a kernel in the image for architecture `sm`.
 pub fn policy(sm: u32, op: &str, dtype: &str) -> Policy {
     RULES
         .iter()
-        .find(|rule| {
-            sm >= rule.sm
-                && (rule.op.is_empty() || rule.op == op)
-                && (rule.dtype.is_empty() || rule.dtype == dtype)
-        })
+        .find(|rule| rule.applies(sm, op, dtype))
         .expect("the last rule matches every architecture there is an image for")
         .policy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cuda::image::IMAGES;
+    use crate::op::Op;
+    use crate::tensor::Dtype;
+
+    /// Every kernel there is a policy for: architecture, operation, element type.
+    fn kernels() -> impl Iterator<Item = (u32, Op, Dtype)> {
+        IMAGES.iter().flat_map(|image| {
+            let of_one = Op::ALL
+                .into_iter()
+                .flat_map(|op| Dtype::ALL.map(|dtype| (op, dtype)));
+            of_one.map(|(op, dtype)| (image.sm, op, dtype))
+        })
+    }
+
+    /// Threads that a multiprocessor of an architecture has room for.
+    fn room(sm: u32) -> u32 {
+        match sm {
+            75 => 1024,
+            86 | 89 | 120 => 1536,
+            _ => 2048,
+        }
+    }
+
+    #[test]
+    fn every_policy_can_be_compiled_and_launched() {
+        for (sm, op, dtype) in kernels() {
+            let kernel = format!("sm_{sm} {} {}", op.name(), dtype.name());
+            let p = policy(sm, op.name(), dtype.name());
+            // Small tensors halve them, down to two warps.
+            assert!(
+                p.threads.is_power_of_two() && (64..=1024).contains(&p.threads),
+                "{kernel}: {} threads",
+                p.threads
+            );
+            assert!(
+                p.resident.is_multiple_of(p.threads) && p.resident <= room(sm),
+                "{kernel}: {} threads resident",
+                p.resident
+            );
+            assert!(
+                p.vector_bytes == 16 || (p.vector_bytes == 32 && sm >= 100),
+                "{kernel}: vectors of {} bytes",
+                p.vector_bytes
+            );
+            assert!(
+                (1..=8).contains(&p.vectors),
+                "{kernel}: {} vectors",
+                p.vectors
+            );
+            // Words, or elements where these are longer.
+            let most = p.vector_bytes / (dtype.size() as u32).max(4);
+            assert!(
+                p.together <= most && (p.together == 0 || most.is_multiple_of(p.together)),
+                "{kernel}: {} together",
+                p.together
+            );
+            assert!(
+                (1..=8).contains(&p.strided_units),
+                "{kernel}: {} units",
+                p.strided_units
+            );
+            for hint in [p.load, p.store] {
+                assert!(hint != Cache::NoL1 || sm >= 70, "{kernel}: {hint:?}");
+            }
+            assert!(p.store != Cache::NoL1, "{kernel}: a hint of loads");
+        }
+    }
+
+    #[test]
+    fn every_rule_is_for_some_kernel() {
+        let mut used = vec![false; RULES.len()];
+        for (sm, op, dtype) in kernels() {
+            let first = RULES
+                .iter()
+                .position(|rule| rule.applies(sm, op.name(), dtype.name()));
+            used[first.expect("a rule")] = true;
+        }
+        let unused: Vec<usize> = (0..used.len()).filter(|&i| !used[i]).collect();
+        assert!(unused.is_empty(), "rules {unused:?} are for no kernel");
+    }
 }

@@ -89,11 +89,12 @@ impl Strided {
                 }
             }
         }
-        // Each product fits 127 bits; their sum may not.
-        let reach = (0..self.ndim)
-            .map(|d| i128::from(strides[d]).abs() * i128::from(self.shape[d] - 1))
-            .fold(0_i128, i128::saturating_add);
-        if reach >= isize::MAX as i128 / dtype.size() as i128 {
+        let reach = (0..self.ndim).try_fold(0_u64, |reach, d| {
+            let step = strides[d].unsigned_abs();
+            reach.checked_add(step.checked_mul(self.shape[d] - 1)?)
+        });
+        let limit = isize::MAX as u64 / dtype.size() as u64;
+        if reach.is_none_or(|reach| reach >= limit) {
             fail!(
                 StrideOverflow,
                 "{name}: strides {:?} on shape {:?} reach further than the address space",
@@ -173,7 +174,7 @@ impl Strided {
         for d in 1..self.ndim {
             let joins = (0..MAX_OPERANDS).filter(|&i| is_present[i]).all(|i| {
                 let strides = &self.strides[i];
-                i128::from(strides[last]) == i128::from(strides[d]) * i128::from(self.shape[d])
+                strides[d].checked_mul(self.shape[d] as i64) == Some(strides[last])
             });
             let outer = self.shape[last];
             if !joins {

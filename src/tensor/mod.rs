@@ -107,6 +107,9 @@ pub struct View<'a> {
     pub strides: Option<&'a [i64]>,
 }
 
+/// Offset of the lowest byte from an operand's pointer, and how many bytes.
+type Extent = (isize, usize);
+
 /// A validated call, ready for a backend.
 #[derive(Clone, Debug)]
 pub struct Job {
@@ -120,6 +123,8 @@ pub struct Job {
     pub pointers: [*mut c_void; MAX_OPERANDS],
     /// How the addresses step through memory.
     pub layout: Layout,
+    /// Per operand: the bytes it touches. Asked for many times in a call.
+    extents: [Extent; MAX_OPERANDS],
     /// The device ordinal that tensors named; `None` for plain calls.
     #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
     pub device_id: Option<i32>,
@@ -156,6 +161,7 @@ impl Job {
             n: n as u64,
             pointers: pad(pointers),
             layout: Layout::Contiguous,
+            extents: [(0, n * dtype.size()); MAX_OPERANDS],
             device_id: None,
         };
         job.check_pointers()?;
@@ -183,10 +189,17 @@ impl Job {
         }
         let mut pointers = [std::ptr::null_mut(); MAX_OPERANDS];
         let mut strided = Strided::new(first.shape);
+        let mut extents = [Extent::default(); MAX_OPERANDS];
         for (i, (operand, view)) in operands.iter().zip(views).enumerate() {
             let Some(view) = view else { continue };
             pointers[i] = view.data;
             strided.set_strides(i, operand.name, view, first.dtype)?;
+            let size = first.dtype.size();
+            let (low, high) = strided.range(i);
+            extents[i] = (
+                low as isize * size as isize,
+                ((high - low) as usize + 1) * size,
+            );
         }
         let mut job = Job {
             op,
@@ -194,6 +207,7 @@ impl Job {
             n,
             pointers,
             layout: Layout::Strided(strided),
+            extents,
             device_id: Some(first.device_id),
         };
         job.check_pointers()?;
@@ -214,17 +228,7 @@ impl Job {
 
     /// The bytes that operand `i` touches: offset of the lowest from its pointer, and how many.
     pub fn extent(&self, i: usize) -> (isize, usize) {
-        let size = self.dtype.size();
-        match &self.layout {
-            Layout::Contiguous => (0, self.n as usize * size),
-            Layout::Strided(strided) => {
-                let (low, high) = strided.range(i);
-                (
-                    (low as isize) * size as isize,
-                    ((high - low) as usize + 1) * size,
-                )
-            }
-        }
+        self.extents[i]
     }
 
     fn check_pointers(&self) -> Result<()> {
@@ -256,6 +260,10 @@ impl Job {
 
     /// An output may be exactly one of the inputs; no other memory may be shared with an output.
     fn check_overlap(&self) -> Result<()> {
+        let mut spans = [overlap::Span::default(); MAX_OPERANDS];
+        for (i, _, _) in self.present() {
+            spans[i] = overlap::span(self, i);
+        }
         for (o, output, _) in self.present().filter(|(_, operand, _)| operand.is_output()) {
             if overlap::within(self, o) {
                 fail!(
@@ -270,7 +278,7 @@ impl Job {
                     continue;
                 }
                 let in_place = !other.is_output() && self.is_same_view(o, i);
-                if !in_place && overlap::between(self, o, i) {
+                if !in_place && overlap::between(self, &spans, o, i) {
                     fail!(
                         Overlap,
                         "{}: shares memory with {}; an output may only be exactly one of the \
@@ -297,7 +305,7 @@ impl Job {
 
     /// Brings the dimensions into the form that is fastest to check and to walk.
     fn collapse(&mut self) {
-        let Layout::Strided(mut strided) = self.layout.clone() else {
+        let Layout::Strided(strided) = &mut self.layout else {
             return;
         };
         let is_present = self.pointers.map(|pointer| !pointer.is_null());
@@ -307,17 +315,17 @@ impl Job {
             .expect("a job has an output");
         let moved = strided.normalise(lead);
         let size = self.dtype.size() as isize;
-        for (pointer, moved) in self.pointers.iter_mut().zip(moved) {
-            if !pointer.is_null() {
-                *pointer = pointer.wrapping_byte_offset(moved as isize * size);
+        for (i, moved) in moved.into_iter().enumerate() {
+            if is_present[i] {
+                let bytes = moved as isize * size;
+                self.pointers[i] = self.pointers[i].wrapping_byte_offset(bytes);
+                self.extents[i].0 -= bytes;
             }
         }
         strided.merge(is_present);
-        self.layout = if strided.is_contiguous(is_present) {
-            Layout::Contiguous
-        } else {
-            Layout::Strided(strided)
-        };
+        if strided.is_contiguous(is_present) {
+            self.layout = Layout::Contiguous;
+        }
     }
 }
 

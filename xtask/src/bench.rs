@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::{Program, program};
 use crate::python::{Environment, host};
-use crate::{build, paths};
+use crate::{build, overhead, paths};
 
 const USAGE: &str = "\
 cargo xtask bench cpu|gpu [--quick] [--trial] [--out FOLDER] [--dtypes f16,bf16,f32,f64]
@@ -41,7 +41,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     match what.as_str() {
         "cpu" => cpu(&folder, rest)?,
         "gpu" => gpu(&folder, rest)?,
-        "overhead" if rest.is_empty() => overhead(&folder)?,
+        "overhead" if rest.is_empty() => calls(&folder)?,
         _ => bail!("{USAGE}"),
     }
     let render = program(CPU.ensure()?);
@@ -95,7 +95,7 @@ fn speed(
         .env("MISH_LIBRARY", library)
 }
 
-fn overhead(folder: &Path) -> Result<()> {
+fn calls(folder: &Path) -> Result<()> {
     let library = build::library()?;
     println!("── from PyTorch");
     program(CPU.ensure()?)
@@ -104,37 +104,7 @@ fn overhead(folder: &Path) -> Result<()> {
         .env("MISH_LIBRARY", &library)
         .check()?;
     println!("── through the C ABI, with a driver that does nothing");
-    c_abi(&library, &folder.join("overhead-c.json"))
-}
-
-/// `bench/overhead.c` beside `bench/stub_cuda.c`, a `libcuda.so.1` of empty functions.
-fn c_abi(library: &Path, report: &Path) -> Result<()> {
-    let folder = paths::target().join("bench");
-    std::fs::create_dir_all(&folder)?;
-    let (stub, binary) = (folder.join("libcuda.so.1"), folder.join("overhead"));
-    let libraries = library.parent().context("the library lies in a folder")?;
-    program("cc")
-        .args(["-O2", "-shared", "-fPIC", "bench/stub_cuda.c", "-o"])
-        .arg(&stub)
-        .check()?;
-    program("cc")
-        .args(["-O2", "-Iinclude", "bench/overhead.c", "-o"])
-        .arg(&binary)
-        .arg("-L")
-        .arg(libraries)
-        .args(["-lmish", "-ldl"])
-        .check()?;
-    let path = std::env::join_paths([folder.as_path(), libraries])?;
-    let commit = program("git")
-        .args(["describe", "--always", "--dirty"])
-        .read();
-    let rustc = program("rustc").arg("--version").read()?;
-    program(&binary)
-        .arg(report)
-        .arg(commit.as_deref().unwrap_or("unknown").trim())
-        .arg(rustc.trim())
-        .env("LD_LIBRARY_PATH", path)
-        .check()
+    overhead::c_abi(&folder.join("overhead-c.json"))
 }
 
 /// The value of an option, and the arguments without it.

@@ -6,11 +6,13 @@ mod c_suite;
 mod command;
 mod demo;
 mod examples;
+mod gate;
 mod julia;
 mod kernel_math;
 mod libtorch;
 mod mutants;
 mod outcome;
+mod overhead;
 mod paths;
 mod python;
 mod record;
@@ -31,9 +33,12 @@ cargo xtask <task>
   build      install the pinned kernel compiler if none is found, build the release library
   demo       build, run every example, then Mish beside its peers on the ancestor's workload
              [--no-peers] [--json FILE] [--repeats N]
+  bench      overhead FILE: what a CUDA call costs the CPU beyond cuLaunchKernel
   test       everything that can be tested on this machine, with a summary
              [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
              [NAME...] runs only these steps
+  gate       instructions per element, registers and access widths of every kernel against
+             bench/instructions.json  [--write] takes them into the file
   sweep      the error of the library on every input, against its bounds; --help says more
   bench      cpu | gpu: libmish beside its peers, into bench/results and docs/performance.md
              [--quick]; overhead: what a call costs the host; without more it says the rest
@@ -64,6 +69,7 @@ fn run() -> Result<ExitCode> {
         "bench" => bench::run(&rest)?,
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
+        "gate" => gate::run(&rest)?,
         "sweep" => sweep::run(&rest)?,
         "trust" => return trust::run(&rest),
         "wheel" => return wheel::run(&rest),

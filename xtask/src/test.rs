@@ -10,7 +10,8 @@ use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
 use crate::{
-    build, c_suite, examples, kernel_math, libtorch, paths, supply, sweep, toolchain, trust, wheel,
+    build, c_suite, examples, gate, kernel_math, libtorch, paths, supply, sweep, toolchain, trust,
+    wheel,
 };
 
 /// What the steps need, prepared before the first of them.
@@ -34,6 +35,9 @@ const STEPS: &[(&str, Step)] = &[
         )
     }),
     ("rust", |_| rust()),
+    ("gate", |context| {
+        gate::all(&context.library, &context.python)
+    }),
     ("c", |context| c_suite::all(&context.library)),
     ("sweep", |context| sweep::reduced(&context.library)),
     ("supply", |_| one("dependencies", supply::outcome())),

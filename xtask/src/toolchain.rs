@@ -42,9 +42,9 @@ pub fn ensure() -> Result<()> {
     Ok(())
 }
 
-/// Installs the disassembler that the kernels' tests use, where it is not yet.
-pub fn ensure_disassembler() -> Result<()> {
-    DISASSEMBLER.ensure().map(|_| ())
+/// Installs the disassembler that the kernels' tests use, where it is not yet; returns its path.
+pub fn ensure_disassembler() -> Result<PathBuf> {
+    DISASSEMBLER.ensure()
 }
 
 /// Whether an installed CUDA toolkit has the NVRTC that the build script accepts. The places are

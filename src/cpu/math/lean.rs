@@ -1,46 +1,56 @@
-//! f64: the formulas with those lost bits carried along that show, for elements whose every
-//! intermediate result is a normal number.
+//! The formulas with those lost bits carried along that show, for elements whose every
+//! intermediate result is a normal number: float64, and forward of float32.
 //!
 //! Quantities are unevaluated sums of two numbers (`a`, `a_low`) as in `paired`, but e is formed
 //! at once, and only its own rounding is corrected, not the half unit that eʳ − 1 is off.
-//! `Exact` in `kernels/math.cuh` evaluates the same expressions.
+//! The formulas are those of `docs/derivation.md` for g = e/2: a quarter of δ = z² + 1 is
+//! g² + g + 1/2, which saves the multiplications by 2 and 4.
 
 use super::columns::{Columns, Parts, parts};
-use super::constants::{EXP_TAIL_PAIRED, LN2_HIGH_F64, LN2_LOW_F64};
 use super::paired::{fma, two_sum};
 use super::real::Real;
 use super::{Method, Quick};
 
-/// Above this x, mish is x and mish′ is 1.
+/// Where `forward` is right.
+pub trait Limits: Real {
+    /// Down to here x·eˣ and what rounding cuts off it are normal numbers.
+    const FORWARD_MIN: Self;
+    /// From here on mish is x, and the quotient h·w of this x itself is 1: it serves all beyond.
+    const FORWARD_MAX: Self;
+}
+
+impl Limits for f32 {
+    const FORWARD_MIN: f32 = -70.0;
+    const FORWARD_MAX: f32 = 15.0;
+}
+
+impl Limits for f64 {
+    const FORWARD_MIN: f64 = -650.0;
+    const FORWARD_MAX: f64 = 25.0;
+}
+
+/// Above this x, mish′ is 1.
 const FIRST_MAX: f64 = 25.0;
-/// Down to here x·eˣ and what rounding cuts off it are normal numbers.
-const FORWARD_MIN: f64 = -650.0;
 /// Down to here mish′ and mish″ leave room for the gradients below.
 const DERIVATIVES_MIN: f64 = -300.0;
 /// Up to here z² absorbs no bit of 1, so that the low parts are exact.
 const SECOND_MAX: f64 = 18.0;
 
 parts! {
-    /// eˣ = 2ᵏ·(1 + q), with MAGIC + k.
+    /// eˣ/2 = 2ᵏ⁻¹·(1 + q) but for the low part of k·ln 2, with k + [`Real::MAGIC_HALF`].
     Exponential, 2 {
         k_biased,
         q,
     }
 }
 parts! {
-    /// n = e·(e + 2) and w = 1/(n + 2), with what rounding cut off.
-    Quotient, 4 {
-        n,
-        n_low,
-        d_low,
-        w,
-    }
-}
-parts! {
-    /// z = 1 + e with what rounding cut off, and 1/(z² + 1) = w·(1 + w_rel).
-    Denominator, 4 {
-        z,
-        z_low,
+    /// g = e/2, y = z/2 = g + 1/2 and d = δ/4 = y² + 1/4, each with what it lacks;
+    /// 1/d = w·(1 + w_rel).
+    Denominator, 6 {
+        g,
+        g_low,
+        y,
+        y_low,
         w,
         w_rel,
     }
@@ -66,178 +76,149 @@ impl Sum {
     }
 }
 
-impl Exponential {
+impl<F: Real> Exponential<F> {
     /// First step.
     #[inline(always)]
-    fn of(x: f64) -> Self {
-        let k_biased = fma(x, f64::LOG2_E, f64::MAGIC);
-        let k = k_biased - f64::MAGIC;
-        let r = fma(k, -LN2_LOW_F64, fma(k, -LN2_HIGH_F64, x));
+    fn of(x: F) -> Self {
+        let k_biased = x.fused(F::LOG2_E, F::MAGIC_HALF);
+        // Exact: what ln 2 lacks is made up for in `half`.
+        let r = (k_biased - F::MAGIC_HALF).fused(F::MINUS_LN2_HIGH, x);
         let square = r * r;
-        let q = fma(square, exp_tail(r, square), r);
+        let q = square.fused(F::exp_tail(r, square), r);
         Exponential { k_biased, q }
     }
 
+    /// 2ᵏ⁻¹
     #[inline(always)]
-    fn scale(&self) -> f64 {
-        f64::exp2_biased(self.k_biased)
+    fn half_scale(&self) -> F {
+        F::exp2_half(self.k_biased)
     }
 
-    /// eˣ and what rounding cut off.
+    /// g = eˣ/2 and what it lacks.
     #[inline(always)]
-    fn value(&self) -> (f64, f64) {
-        let scale = self.scale();
-        let e = fma(scale, self.q, scale);
-        (e, fma(scale, self.q, scale - e))
+    fn half(&self) -> (F, F) {
+        let scale = self.half_scale();
+        let g = scale.fused(self.q, scale);
+        let cut = scale.fused(self.q, scale - g);
+        let k = self.k_biased - F::MAGIC_HALF;
+        (g, g.fused(k * F::MINUS_LN2_LOW, cut))
     }
 }
 
-/// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2; the even and the odd powers apart, which halves the chain.
+/// `mish(x)`: the second step.
 #[inline(always)]
-fn exp_tail(r: f64, square: f64) -> f64 {
-    let mut sums = [EXP_TAIL_PAIRED[0], EXP_TAIL_PAIRED[1]];
-    for pair in EXP_TAIL_PAIRED[2..].chunks_exact(2) {
-        sums = [fma(sums[0], square, pair[0]), fma(sums[1], square, pair[1])];
-    }
-    fma(sums[0], r, sums[1])
-}
-
-/// a + b less `sum`, for numbers above zero of which the smaller is no multiple of a bit that the
-/// sum cuts off on the larger's side.
-#[inline(always)]
-fn cut_off(a: f64, b: f64, sum: f64) -> f64 {
-    (a.at_least(b) - sum) + a.at_most(b)
-}
-
-impl Quotient {
-    /// Second step of `forward`.
-    #[inline(always)]
-    fn of(exp: Exponential) -> Self {
-        let two = 2.0_f64;
-        let (e, e_low) = exp.value();
-        let a = e + two;
-        let a_low = (two - a) + e;
-        let n = e * a;
-        let n_low = fma(e_low, a + e, fma(e, a_low, fma(e, a, -n)));
-        let d = n + two;
-        let d_low = cut_off(n, two, d) + n_low;
-        let w = 1.0 / d;
-        Quotient { n, n_low, d_low, w }
-    }
-}
-
-/// `mish(x)`: the last step.
-#[inline(always)]
-fn forward(x: f64, c: Quotient) -> f64 {
-    let d = c.n + 2.0;
-    let ratio = c.n * c.w;
-    let remainder = fma(-ratio, d, c.n) + fma(-ratio, c.d_low, c.n_low);
-    let y = fma(x, ratio, x * (c.w * remainder));
-    let y = if x > FIRST_MAX { x } else { y };
-    // The sum above turns −0 into 0.
-    f64::from_bits(y.to_bits() | (x.to_bits() & (1 << 63)))
+fn forward<F: Limits>(x: F, exp: Exponential<F>) -> F {
+    let (g, g_low) = exp.half();
+    // h = g² + g = (δ − 2)/4 and d = h + 1/2 = δ/4
+    let h = g.fused(g, g);
+    let h_low = g_low.fused(g.fused(F::TWO, F::ONE), g.fused(g, g - h));
+    let d = F::HALF + h;
+    let d_low = (h - (d - F::HALF)) + h_low;
+    let w = d.reciprocal::<true>();
+    let ratio = h * w;
+    let remainder = (-ratio).fused(d_low, (-ratio).fused(d, h)) + h_low;
+    let y = x.fused(ratio, x.at_most(F::FORWARD_MAX) * (w * remainder));
+    y.or_sign(x)
 }
 
 impl Denominator {
     /// Second step of the derivatives.
     #[inline(always)]
     fn of(exp: Exponential) -> Self {
-        let one = 1.0_f64;
-        let (e, e_low) = exp.value();
-        let z = one + e;
-        let z_low = ((one - z) + e) + e_low;
-        let d = fma(z, z, one);
-        let d_low = fma(z + z, z_low, fma(z, z, one - d));
-        let w = one / d;
-        let w_rel = fma(-d_low, w, fma(-d, w, one));
-        Denominator { z, z_low, w, w_rel }
+        let (g, g_low) = exp.half();
+        let y = 0.5 + g;
+        let y_low = ((0.5 - y) + g) + g_low;
+        let d = fma(y, y, 0.25);
+        let d_low = fma(y + y, y_low, fma(y, y, 0.25 - d));
+        let w = d.reciprocal::<true>();
+        let w_rel = fma(-d_low, w, fma(-d, w, 1.0));
+        Denominator {
+            g,
+            g_low,
+            y,
+            y_low,
+            w,
+            w_rel,
+        }
     }
 }
 
-/// m = z + 1 + 4x·z·w, the sum that vanishes at the minimum: the third step of mish′.
+/// mish′(x) = m·w·g with m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
 #[inline(always)]
-fn first_sum(x: f64, c: Denominator) -> Sum {
-    let ratio = c.z * c.w;
-    let ratio_low = fma(ratio, c.w_rel, fma(c.z_low, c.w, fma(c.z, c.w, -ratio)));
-    let x4 = x * 4.0;
-    let b = x4 * ratio;
-    let b_low = fma(x4, ratio_low, fma(x4, ratio, -b));
-    let a = c.z + 1.0;
-    let a_low = ((c.z - a) + 1.0) + c.z_low;
-    Sum::of(a, b, a_low + b_low)
+fn first(x: f64, c: Denominator) -> f64 {
+    let ratio = c.y * c.w;
+    let ratio_low = fma(ratio, c.w_rel, fma(c.y_low, c.w, fma(c.y, c.w, -ratio)));
+    let b = x * ratio;
+    let b_low = fma(x, ratio_low, fma(x, ratio, -b));
+    let a = c.y + 0.5;
+    let a_low = ((c.y - a) + 0.5) + c.y_low;
+    let m = Sum::of(a, b, a_low + b_low);
+    let h = m.high * c.w;
+    let h_low = fma(h, c.w_rel, fma(m.low, c.w, fma(m.high, c.w, -h)));
+    fma(h, c.g, fma(h, c.g_low, h_low * c.g))
 }
 
-/// mish′(x) = m·w·eˣ: the last step.
+/// mish″(x) = n·w²·g with n = 1 + x/2 + 2g·(1 − mish), the sum that vanishes at the inflections:
+/// the last step.
 #[inline(always)]
-fn first(exp: Exponential, c: Denominator, m: Sum) -> f64 {
-    let g = m.high * c.w;
-    let g_low = fma(g, c.w_rel, fma(m.low, c.w, fma(m.high, c.w, -g)));
-    (fma(g, exp.q, fma(g_low, exp.q, g_low)) + g) * exp.scale()
-}
-
-/// n = 1 + x/2 + e·(1 − mish): the third step of mish″.
-#[inline(always)]
-fn second_sum(x: f64, exp: Exponential, c: Denominator) -> Sum {
-    let one = 1.0_f64;
-    let (e, e_low) = exp.value();
-    // 1 − mish = 1 − x + 2x·w
-    let x2 = x + x;
-    let p = one - x;
-    let p_low = (one - p) - x;
-    let v = fma(x2, c.w, p);
-    let v_low = fma(x2, c.w, p - v) + fma(x2 * c.w, c.w_rel, p_low);
+fn second(x: f64, c: Denominator) -> f64 {
+    // 1 − mish = 1 − x + w·x/2
+    let p = 1.0 - x;
+    let p_low = (1.0 - p) - x;
+    let x_half = 0.5 * x;
+    let xw = x_half * c.w;
+    let v = p + xw;
+    let v_low = fma(x_half, c.w, p - v) + fma(xw, c.w_rel, p_low);
+    let e = c.g + c.g;
     let t = e * v;
-    let t_low = fma(e, v, -t) + fma(e, v_low, e_low * v);
-    let b = fma(0.5, x, one);
-    let b_low = fma(0.5, x, one - b);
-    Sum::of(b, t, b_low + t_low)
-}
-
-/// mish″(x) = 8·n·w²·eˣ: the last step.
-#[inline(always)]
-fn second(exp: Exponential, c: Denominator, n: Sum) -> f64 {
+    let t_low = fma(e, v, -t) + fma(e, v_low, (c.g_low + c.g_low) * v);
+    let b = 1.0 + x_half;
+    let b_low = (1.0 - b) + x_half;
+    let n = Sum::of(b, t, b_low + t_low);
     let w2 = c.w * c.w;
-    let w2_low = fma(c.w, c.w, -w2);
+    let w2_low = fma(w2, c.w_rel + c.w_rel, fma(c.w, c.w, -w2));
     let h = n.high * w2;
     let h_low = fma(n.high, w2, -h) + fma(n.high, w2_low, n.low * w2);
-    let w_rel2 = c.w_rel + c.w_rel;
-    let factor = exp.q + fma(w_rel2, exp.q, w_rel2);
-    let sum = fma(h, factor, fma(h_low, exp.q, h_low)) + h;
-    sum * (exp.scale() * 8.0)
+    fma(h, c.g, fma(h, c.g_low, h_low * c.g))
 }
 
 /// The formulas in f64, partly in pairs.
 pub struct Lean;
 
-/// The results of all steps but the last for a block.
+/// The results of the first steps for a block.
 #[derive(Default)]
 pub struct Scratch<const N: usize> {
     exponential: Columns<2, N>,
-    rest: Columns<4, N>,
-    sum: Columns<2, N>,
+    denominator: Columns<6, N>,
 }
 
 impl<const N: usize> Scratch<N> {
+    /// The denominators of a block, for x not above [`FIRST_MAX`].
     #[inline(always)]
-    fn exponentials(&mut self, x: &[f64; N]) {
+    fn fill(&mut self, x: &[f64; N]) {
         for i in 0..N {
-            self.exponential
-                .set(i, Exponential::of(x[i].at_most(FIRST_MAX)));
+            let x = x[i].at_most(FIRST_MAX);
+            self.exponential.set(i, Exponential::of(x));
+        }
+        for i in 0..N {
+            let exponential = self.exponential.get(i);
+            self.denominator.set(i, Denominator::of(exponential));
         }
     }
+}
 
-    #[inline(always)]
-    fn derivatives(&mut self, x: &[f64; N]) {
-        self.exponentials(x);
-        for i in 0..N {
-            self.rest.set(i, Denominator::of(self.exponential.get(i)));
-        }
+/// [`Method::forward`] for a block.
+#[inline(always)]
+pub fn forward_block<F: Limits, const N: usize>(
+    exponentials: &mut Columns<2, N, F>,
+    x: &[F; N],
+    y: &mut [F; N],
+) {
+    for i in 0..N {
+        exponentials.set(i, Exponential::of(x[i].at_most(F::FORWARD_MAX)));
     }
-
-    /// `mish′(x)` of element `i`.
-    #[inline(always)]
-    fn first(&self, i: usize) -> f64 {
-        first(self.exponential.get(i), self.rest.get(i), self.sum.get(i))
+    for i in 0..N {
+        y[i] = forward(x[i], exponentials.get(i));
     }
 }
 
@@ -251,15 +232,7 @@ impl Method for Lean {
         x: &[f64; N],
         y: &mut [f64; N],
     ) {
-        scratch.exponentials(x);
-        for i in 0..N {
-            scratch
-                .rest
-                .set(i, Quotient::of(scratch.exponential.get(i)));
-        }
-        for i in 0..N {
-            y[i] = forward(x[i], scratch.rest.get(i));
-        }
+        forward_block(&mut scratch.exponential, x, y);
     }
 
     #[inline(always)]
@@ -269,13 +242,9 @@ impl Method for Lean {
         x: &[f64; N],
         grad_x: &mut [f64; N],
     ) {
-        scratch.derivatives(x);
+        scratch.fill(x);
         for i in 0..N {
-            let x = x[i].at_most(FIRST_MAX);
-            scratch.sum.set(i, first_sum(x, scratch.rest.get(i)));
-        }
-        for i in 0..N {
-            grad_x[i] = grad_y[i] * scratch.first(i);
+            grad_x[i] = grad_y[i] * first(x[i].at_most(FIRST_MAX), scratch.denominator.get(i));
         }
     }
 
@@ -285,22 +254,12 @@ impl Method for Lean {
         [grad_grad_x, grad_y, x]: [&[f64; N]; 3],
         [grad_grad_y, grad_x]: [&mut [f64; N]; 2],
     ) {
-        scratch.derivatives(x);
+        scratch.fill(x);
         for i in 0..N {
-            scratch.sum.set(i, first_sum(x[i], scratch.rest.get(i)));
+            grad_grad_y[i] = grad_grad_x[i] * first(x[i], scratch.denominator.get(i));
         }
         for i in 0..N {
-            grad_grad_y[i] = grad_grad_x[i] * scratch.first(i);
-        }
-        for i in 0..N {
-            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
-            scratch
-                .sum
-                .set(i, second_sum(x[i], exponential, denominator));
-        }
-        for i in 0..N {
-            let (exponential, denominator) = (scratch.exponential.get(i), scratch.rest.get(i));
-            let second = second(exponential, denominator, scratch.sum.get(i));
+            let second = second(x[i], scratch.denominator.get(i));
             grad_x[i] = (grad_grad_x[i] * second) * grad_y[i];
         }
     }
@@ -314,7 +273,7 @@ const fn power(exponent: i64) -> f64 {
 impl Quick for Lean {
     #[inline(always)]
     fn covers_forward(x: f64) -> bool {
-        !(x < FORWARD_MIN)
+        !(x < f64::FORWARD_MIN)
     }
 
     #[inline(always)]

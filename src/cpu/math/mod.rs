@@ -25,12 +25,14 @@ mod lean;
 mod paired;
 mod plain;
 mod real;
+mod single;
 
 pub use guarded::{Guarded, Quick};
 pub use lean::Lean;
 pub use paired::Paired;
 pub use plain::Plain;
 pub use real::Real;
+pub use single::{Single, Widened};
 
 /// The numbers of a block of `N` elements.
 pub type Block<M, const N: usize> = [<M as Method>::Number; N];

@@ -6,7 +6,7 @@
 //! cannot happen.
 
 use super::columns::{Columns, Parts, parts};
-use super::constants::{EXP_TAIL_PAIRED, LN2_HIGH_F64, LN2_LOW_F64};
+use super::constants::{EXP_TAIL_F64, LN2_HIGH_F64, LN2_LOW_F64};
 use super::real::Real;
 use super::{Method, Range};
 /// Below this k, e no longer changes z = 1 + e in any part that counts.
@@ -267,8 +267,8 @@ pub(super) fn fma(a: f64, b: f64, c: f64) -> f64 {
 /// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2.
 #[inline(always)]
 fn exp_tail(r: f64) -> f64 {
-    let mut sum = EXP_TAIL_PAIRED[0];
-    for &coefficient in &EXP_TAIL_PAIRED[1..] {
+    let mut sum = EXP_TAIL_F64[0];
+    for &coefficient in &EXP_TAIL_F64[1..] {
         sum = fma(sum, r, coefficient);
     }
     sum

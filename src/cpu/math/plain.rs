@@ -62,7 +62,7 @@ impl<F: Real> Method for Plain<F> {
         let range = Range(F::FIRST_MIN, F::FIRST_MAX);
         scratch.fill::<HW>(x, range);
         for i in 0..N {
-            let first = Shared::of::<HW>(scratch.0[i]).first::<HW>(range.clamp(x[i]));
+            let first = Shared::of::<HW, true>(scratch.0[i]).first::<HW>(range.clamp(x[i]));
             grad_x[i] = grad_y[i] * first;
         }
     }
@@ -77,7 +77,7 @@ impl<F: Real> Method for Plain<F> {
         scratch.fill::<HW>(x, range);
         for i in 0..N {
             let x = range.clamp(x[i]);
-            let shared = Shared::of::<HW>(scratch.0[i]);
+            let shared = Shared::of::<HW, false>(scratch.0[i]);
             grad_grad_y[i] = grad_grad_x[i] * shared.first::<HW>(x);
             grad_x[i] = (grad_grad_x[i] * grad_y[i]) * shared.second::<HW>(x);
         }
@@ -101,10 +101,13 @@ struct Shared<F> {
 }
 
 impl<F: Real> Shared<F> {
+    /// `MODERATE` says that x is not above [`Real::FIRST_MAX`], and so z² + 1 in the range of
+    /// [`Real::reciprocal`].
     #[inline(always)]
-    fn of<const HW: bool>(e: F) -> Self {
+    fn of<const HW: bool, const MODERATE: bool>(e: F) -> Self {
         let z = F::ONE + e;
-        let w = F::ONE / multiply_add::<HW, F>(z, z, F::ONE);
+        let d = multiply_add::<HW, F>(z, z, F::ONE);
+        let w = if MODERATE { d.reciprocal::<HW>() } else { F::ONE / d };
         Shared { e, z, w }
     }
 

@@ -25,7 +25,8 @@ macro_rules! parts {
 }
 pub(super) use parts;
 
-/// A block of `N` results with `P` parts.
+/// A block of `N` results with `P` parts, aligned so that no vector straddles two cache lines.
+#[repr(align(64))]
 pub struct Columns<const P: usize, const N: usize, F = f64>([[F; N]; P]);
 
 impl<F: Copy + Default, const P: usize, const N: usize> Default for Columns<P, N, F> {

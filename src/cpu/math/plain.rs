@@ -9,6 +9,7 @@ use super::{Method, Quick, Range};
 pub struct Plain<F>(PhantomData<F>);
 
 /// eˣ for a block.
+#[repr(align(64))]
 pub struct Exponentials<F, const N: usize>([F; N]);
 
 impl<F: Real, const N: usize> Default for Exponentials<F, N> {

@@ -9,6 +9,7 @@ use super::{Block, Method, Plain};
 pub struct Widened;
 
 /// The scratch of [`Widened`].
+#[repr(align(64))]
 pub struct Wide<const N: usize> {
     scratch: <Plain<f64> as Method>::Scratch<N>,
     inputs: [[f64; N]; 3],

@@ -13,8 +13,9 @@ use crate::tensor::Dtype;
 /// Elements per block: a block's operands and intermediate results fit the first-level cache.
 pub(super) const BLOCK: usize = 128;
 
-/// Elements per block of `f64`: longer arrays are copied by calls of the C library.
-const BLOCK_F64: usize = 64;
+/// Elements per block of the wider types: of `f64`, more are copied by calls of the C library; of
+/// `f32`, more intermediate results than there are registers.
+const BLOCK_WIDE: usize = 64;
 
 /// Elements per block of a tail: whole vectors, so that it runs the vector code too.
 const LANES: usize = 16;
@@ -72,6 +73,7 @@ unsafe fn read<T: Stored, const HW: bool, const N: usize>(
     to: &mut Block<T, N>,
 ) {
     if len == N {
+        prefetch::<false>(from, size_of::<[T; N]>());
         // SAFETY: the caller vouches for `len` elements at `from`.
         T::load::<HW, N>(unsafe { &*from.cast() }, to);
     } else {
@@ -93,6 +95,7 @@ unsafe fn write<T: Stored, const HW: bool, const N: usize>(
         return;
     }
     if len == N {
+        prefetch::<true>(to, size_of::<[T; N]>());
         // SAFETY: the caller vouches for `len` elements at `to`.
         T::store::<HW, N>(from, unsafe { &mut *to.cast() });
     } else {
@@ -103,17 +106,44 @@ unsafe fn write<T: Stored, const HW: bool, const N: usize>(
     }
 }
 
+/// How far ahead of a block its successors are fetched, in bytes: the hardware's prefetcher stops
+/// at the end of a page and does not see the block's outputs before they are written.
+const AHEAD: usize = 2048;
+
+/// Starts fetching the lines of the block of `bytes` that is [`AHEAD`] of this address, which may
+/// lie past the operand's end.
+#[inline(always)]
+fn prefetch<const WRITE: bool>(block: *mut c_void, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+        for line in (0..bytes).step_by(64) {
+            let address = block.wrapping_byte_add(AHEAD + line).cast();
+            // SAFETY: a hint, which no address makes fail.
+            unsafe {
+                if WRITE {
+                    _mm_prefetch::<_MM_HINT_ET0>(address);
+                } else {
+                    _mm_prefetch::<_MM_HINT_T0>(address);
+                }
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (block, bytes);
+}
+
 /// All of `0..n`: in blocks of [`BLOCK`], then in parts of [`LANES`].
 macro_rules! in_blocks {
     ($blocks:ident::<$type:ty, $hw:ident>($pointers:ident, $n:ident)) => {
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            let block = if size_of::<$type>() == 8 { BLOCK_F64 } else { BLOCK };
+            let block = if size_of::<$type>() > 2 { BLOCK_WIDE } else { BLOCK };
             let whole = $n - $n % block;
             if whole > 0 && block == BLOCK {
                 $blocks::<$type, $hw, BLOCK>($pointers, whole);
             } else if whole > 0 {
-                $blocks::<$type, $hw, BLOCK_F64>($pointers, whole);
+                $blocks::<$type, $hw, BLOCK_WIDE>($pointers, whole);
             }
             if whole < $n {
                 let rest = $pointers.offset_by(whole * size_of::<$type>());

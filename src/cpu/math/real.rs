@@ -21,8 +21,8 @@ pub trait Real:
     const ONE: Self;
     /// 2.
     const TWO: Self;
-    /// 4.
-    const FOUR: Self;
+    /// 1/4.
+    const QUARTER: Self;
     /// 1/2.
     const HALF: Self;
     /// log₂ e.
@@ -97,7 +97,7 @@ impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
     const TWO: f32 = 2.0;
-    const FOUR: f32 = 4.0;
+    const QUARTER: f32 = 0.25;
     const HALF: f32 = 0.5;
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     const MAGIC: f32 = 12_582_912.0;
@@ -163,7 +163,7 @@ impl Real for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
     const TWO: f64 = 2.0;
-    const FOUR: f64 = 4.0;
+    const QUARTER: f64 = 0.25;
     const HALF: f64 = 0.5;
     const LOG2_E: f64 = std::f64::consts::LOG2_E;
     const MAGIC: f64 = 6_755_399_441_055_744.0;

@@ -7,34 +7,41 @@
 //! g² + g + 1/2, which saves the multiplications by 2 and 4.
 
 use super::columns::{Columns, Parts, parts};
-use super::paired::{fma, two_sum};
+use super::paired::two_sum;
 use super::real::Real;
 use super::{Method, Quick};
 
-/// Where `forward` is right.
+/// Where the formulas here are right.
 pub trait Limits: Real {
     /// Down to here x·eˣ and what rounding cuts off it are normal numbers.
     const FORWARD_MIN: Self;
-    /// From here on mish is x, and the quotient h·w of this x itself is 1: it serves all beyond.
-    const FORWARD_MAX: Self;
+    /// Down to here mish′ and mish″ are, with room for gradients.
+    const DERIVATIVES_MIN: Self;
+    /// From here on mish is x and mish′ 1. A multiple of ln 2, whose e is a power of two: so the
+    /// quotient h·w comes out as 1, and serves all x beyond.
+    const LIMIT: Self;
 }
 
 impl Limits for f32 {
     const FORWARD_MIN: f32 = -70.0;
-    const FORWARD_MAX: f32 = 15.0;
+    const DERIVATIVES_MIN: f32 = -60.0;
+    const LIMIT: f32 = 22.0 * std::f32::consts::LN_2;
 }
 
 impl Limits for f64 {
     const FORWARD_MIN: f64 = -650.0;
-    const FORWARD_MAX: f64 = 25.0;
+    const DERIVATIVES_MIN: f64 = -300.0;
+    const LIMIT: f64 = 37.0 * std::f64::consts::LN_2;
 }
 
-/// Above this x, mish′ is 1.
-const FIRST_MAX: f64 = 25.0;
-/// Down to here mish′ and mish″ leave room for the gradients below.
-const DERIVATIVES_MIN: f64 = -300.0;
-/// Up to here z² absorbs no bit of 1, so that the low parts are exact.
+/// Up to here y² absorbs no bit of 1/4, so that the low parts are exact.
 const SECOND_MAX: f64 = 18.0;
+
+/// `a·b + c`, rounded once.
+#[inline(always)]
+fn fma<F: Real>(a: F, b: F, c: F) -> F {
+    a.fused(b, c)
+}
 
 parts! {
     /// eˣ/2 = 2ᵏ⁻¹·(1 + q) but for the low part of k·ln 2, with k + [`Real::MAGIC_HALF`].
@@ -56,18 +63,16 @@ parts! {
     }
 }
 
-parts! {
-    /// A sum with what rounding cut off.
-    Sum, 2 {
-        high,
-        low,
-    }
+/// A sum with what rounding cut off.
+struct Sum<F> {
+    high: F,
+    low: F,
 }
 
-impl Sum {
+impl<F: Real> Sum<F> {
     /// a + b + `low`
     #[inline(always)]
-    fn of(a: f64, b: f64, low: f64) -> Self {
+    fn of(a: F, b: F, low: F) -> Self {
         let (high, cut) = two_sum(a, b);
         Sum {
             high,
@@ -117,21 +122,21 @@ fn forward<F: Limits>(x: F, exp: Exponential<F>) -> F {
     let w = d.reciprocal::<true>();
     let ratio = h * w;
     let remainder = (-ratio).fused(d_low, (-ratio).fused(d, h)) + h_low;
-    let y = x.fused(ratio, x.at_most(F::FORWARD_MAX) * (w * remainder));
+    let y = x.fused(ratio, x.at_most(F::LIMIT) * (w * remainder));
     y.or_sign(x)
 }
 
-impl Denominator {
+impl<F: Real> Denominator<F> {
     /// Second step of the derivatives.
     #[inline(always)]
-    fn of(exp: Exponential) -> Self {
+    fn of(exp: Exponential<F>) -> Self {
         let (g, g_low) = exp.half();
-        let y = 0.5 + g;
-        let y_low = ((0.5 - y) + g) + g_low;
-        let d = fma(y, y, 0.25);
-        let d_low = fma(y + y, y_low, fma(y, y, 0.25 - d));
+        let y = F::HALF + g;
+        let y_low = ((F::HALF - y) + g) + g_low;
+        let d = fma(y, y, F::QUARTER);
+        let d_low = fma(y + y, y_low, fma(y, y, F::QUARTER - d));
         let w = d.reciprocal::<true>();
-        let w_rel = fma(-d_low, w, fma(-d, w, 1.0));
+        let w_rel = fma(-d_low, w, fma(-d, w, F::ONE));
         Denominator {
             g,
             g_low,
@@ -145,13 +150,13 @@ impl Denominator {
 
 /// mish′(x) = m·w·g with m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
 #[inline(always)]
-fn first(x: f64, c: Denominator) -> f64 {
+fn first<F: Real>(x: F, c: Denominator<F>) -> F {
     let ratio = c.y * c.w;
     let ratio_low = fma(ratio, c.w_rel, fma(c.y_low, c.w, fma(c.y, c.w, -ratio)));
     let b = x * ratio;
     let b_low = fma(x, ratio_low, fma(x, ratio, -b));
-    let a = c.y + 0.5;
-    let a_low = ((c.y - a) + 0.5) + c.y_low;
+    let a = c.y + F::HALF;
+    let a_low = ((c.y - a) + F::HALF) + c.y_low;
     let m = Sum::of(a, b, a_low + b_low);
     let h = m.high * c.w;
     let h_low = fma(h, c.w_rel, fma(m.low, c.w, fma(m.high, c.w, -h)));
@@ -186,75 +191,89 @@ fn second(x: f64, c: Denominator) -> f64 {
 pub struct Lean;
 
 /// The results of the first steps for a block.
-#[derive(Default)]
-pub struct Scratch<const N: usize> {
-    exponential: Columns<2, N>,
-    denominator: Columns<6, N>,
+pub struct Scratch<F, const N: usize> {
+    exponential: Columns<2, N, F>,
+    denominator: Columns<6, N, F>,
 }
 
-impl<const N: usize> Scratch<N> {
-    /// The denominators of a block, for x not above [`FIRST_MAX`].
+impl<F: Real, const N: usize> Default for Scratch<F, N> {
     #[inline(always)]
-    fn fill(&mut self, x: &[f64; N]) {
-        for i in 0..N {
-            let x = x[i].at_most(FIRST_MAX);
-            self.exponential.set(i, Exponential::of(x));
+    fn default() -> Self {
+        Scratch {
+            exponential: Columns::default(),
+            denominator: Columns::default(),
         }
+    }
+}
+
+impl<F: Limits, const N: usize> Scratch<F, N> {
+    #[inline(always)]
+    fn exponentials(&mut self, x: &[F; N]) {
+        for i in 0..N {
+            self.exponential
+                .set(i, Exponential::of(x[i].at_most(F::LIMIT)));
+        }
+    }
+
+    #[inline(always)]
+    fn denominators(&mut self, x: &[F; N]) {
+        self.exponentials(x);
         for i in 0..N {
             let exponential = self.exponential.get(i);
             self.denominator.set(i, Denominator::of(exponential));
         }
     }
-}
 
-/// [`Method::forward`] for a block.
-#[inline(always)]
-pub fn forward_block<F: Limits, const N: usize>(
-    exponentials: &mut Columns<2, N, F>,
-    x: &[F; N],
-    y: &mut [F; N],
-) {
-    for i in 0..N {
-        exponentials.set(i, Exponential::of(x[i].at_most(F::FORWARD_MAX)));
+    /// [`Method::forward`]
+    #[inline(always)]
+    pub fn forward(&mut self, x: &[F; N], y: &mut [F; N]) {
+        self.exponentials(x);
+        for i in 0..N {
+            y[i] = forward(x[i], self.exponential.get(i));
+        }
     }
-    for i in 0..N {
-        y[i] = forward(x[i], exponentials.get(i));
+
+    /// [`Method::backward`]
+    #[inline(always)]
+    pub fn backward(&mut self, grad_y: &[F; N], x: &[F; N], grad_x: &mut [F; N]) {
+        self.denominators(x);
+        for i in 0..N {
+            let x = x[i].at_most(F::LIMIT);
+            grad_x[i] = grad_y[i] * first(x, self.denominator.get(i));
+        }
     }
 }
 
 impl Method for Lean {
     type Number = f64;
-    type Scratch<const N: usize> = Scratch<N>;
+    type Scratch<const N: usize> = Scratch<f64, N>;
 
     #[inline(always)]
     fn forward<const HW: bool, const N: usize>(
-        scratch: &mut Scratch<N>,
+        scratch: &mut Scratch<f64, N>,
         x: &[f64; N],
         y: &mut [f64; N],
     ) {
-        forward_block(&mut scratch.exponential, x, y);
+        scratch.forward(x, y);
     }
 
     #[inline(always)]
     fn backward<const HW: bool, const N: usize>(
-        scratch: &mut Scratch<N>,
+        scratch: &mut Scratch<f64, N>,
         grad_y: &[f64; N],
         x: &[f64; N],
         grad_x: &mut [f64; N],
     ) {
-        scratch.fill(x);
-        for i in 0..N {
-            grad_x[i] = grad_y[i] * first(x[i].at_most(FIRST_MAX), scratch.denominator.get(i));
-        }
+        scratch.backward(grad_y, x, grad_x);
     }
 
     #[inline(always)]
     fn double_backward<const HW: bool, const N: usize>(
-        scratch: &mut Scratch<N>,
+        scratch: &mut Scratch<f64, N>,
         [grad_grad_x, grad_y, x]: [&[f64; N]; 3],
         [grad_grad_y, grad_x]: [&mut [f64; N]; 2],
     ) {
-        scratch.fill(x);
+        scratch.denominators(x);
         for i in 0..N {
             grad_grad_y[i] = grad_grad_x[i] * first(x[i], scratch.denominator.get(i));
         }
@@ -277,8 +296,8 @@ impl Quick for Lean {
     }
 
     #[inline(always)]
-    fn covers_backward(grad_y: f64, x: f64) -> bool {
-        !(x < DERIVATIVES_MIN) & (!(grad_y.abs() < power(-400)) | (grad_y == 0.0))
+    fn covers_backward(_: f64, x: f64) -> bool {
+        !(x < f64::DERIVATIVES_MIN)
     }
 
     #[inline(always)]
@@ -287,6 +306,6 @@ impl Quick for Lean {
             let size = grad.abs();
             (!(size < power(-200)) | (size == 0.0)) & !(size > power(500))
         };
-        !(x < DERIVATIVES_MIN) & !(x > SECOND_MAX) & moderate(grad_grad_x) & moderate(grad_y)
+        !(x < f64::DERIVATIVES_MIN) & !(x > SECOND_MAX) & moderate(grad_grad_x) & moderate(grad_y)
     }
 }

@@ -289,7 +289,7 @@ fn exp2_difference(a: f64, b: f64) -> f64 {
 
 /// The rounded sum and what rounding cut off (Knuth).
 #[inline(always)]
-pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+pub(super) fn two_sum<F: Real>(a: F, b: F) -> (F, F) {
     let sum = a + b;
     let b_seen = sum - a;
     (sum, (a - (sum - b_seen)) + (b - b_seen))

@@ -1,6 +1,6 @@
-//! float32: forward in pairs of f32, whose vectors hold twice as many; the rest in f64.
+//! float32: forward and backward in pairs of f32, whose vectors hold twice as many; the rest in
+//! f64.
 
-use super::columns::Columns;
 use super::guarded::Quick;
 use super::lean::{self, Limits};
 use super::{Block, Method, Plain};
@@ -83,13 +83,13 @@ impl Method for Widened {
     }
 }
 
-/// Forward in pairs where the machine has a fused multiply-add, everything else as [`Widened`].
+/// In pairs, where the machine has a fused multiply-add; the double backward as [`Widened`].
 pub struct Single;
 
 /// The scratch of [`Single`].
 #[derive(Default)]
 pub struct Scratch<const N: usize> {
-    exponential: Columns<2, N, f32>,
+    pairs: lean::Scratch<f32, N>,
     wide: Wide<N>,
 }
 
@@ -104,7 +104,7 @@ impl Method for Single {
         y: &mut [f32; N],
     ) {
         if HW {
-            lean::forward_block(&mut scratch.exponential, x, y);
+            scratch.pairs.forward(x, y);
         } else {
             Widened::forward::<HW, N>(&mut scratch.wide, x, y);
         }
@@ -117,7 +117,11 @@ impl Method for Single {
         x: &[f32; N],
         grad_x: &mut [f32; N],
     ) {
-        Widened::backward::<HW, N>(&mut scratch.wide, grad_y, x, grad_x);
+        if HW {
+            scratch.pairs.backward(grad_y, x, grad_x);
+        } else {
+            Widened::backward::<HW, N>(&mut scratch.wide, grad_y, x, grad_x);
+        }
     }
 
     #[inline(always)]
@@ -137,8 +141,8 @@ impl Quick for Single {
     }
 
     #[inline(always)]
-    fn covers_backward(_: f32, _: f32) -> bool {
-        true
+    fn covers_backward(_: f32, x: f32) -> bool {
+        !(x < f32::DERIVATIVES_MIN)
     }
 
     #[inline(always)]

@@ -138,7 +138,11 @@ macro_rules! in_blocks {
     ($blocks:ident::<$type:ty, $hw:ident>($pointers:ident, $n:ident)) => {
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            let block = if size_of::<$type>() > 2 { BLOCK_WIDE } else { BLOCK };
+            let block = if size_of::<$type>() > 2 {
+                BLOCK_WIDE
+            } else {
+                BLOCK
+            };
             let whole = $n - $n % block;
             if whole > 0 && block == BLOCK {
                 $blocks::<$type, $hw, BLOCK>($pointers, whole);

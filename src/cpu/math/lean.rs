@@ -44,16 +44,19 @@ fn fma<F: Real>(a: F, b: F, c: F) -> F {
 }
 
 parts! {
-    /// eˣ/2 = 2ᵏ⁻¹·(1 + q) but for the low part of k·ln 2, with k + [`Real::MAGIC_HALF`].
-    Exponential, 2 {
+    /// eˣ/2 = 2ᵏ⁻¹·(1 + q) of the clamped x, with k + [`Real::MAGIC_HALF`] and without the low
+    /// part of k·ln 2.
+    Exponential, 3 {
+        x,
         k_biased,
         q,
     }
 }
 parts! {
     /// g = e/2, y = z/2 = g + 1/2 and d = δ/4 = y² + 1/4, each with what it lacks;
-    /// 1/d = w·(1 + w_rel).
-    Denominator, 6 {
+    /// 1/d = w·(1 + w_rel). And the clamped x.
+    Denominator, 7 {
+        x,
         g,
         g_low,
         y,
@@ -86,43 +89,38 @@ impl<F: Real> Exponential<F> {
     #[inline(always)]
     fn of(x: F) -> Self {
         let k_biased = x.fused(F::LOG2_E, F::MAGIC_HALF);
+        let k = k_biased - F::MAGIC_HALF;
         // Exact: what ln 2 lacks is made up for in `half`.
-        let r = (k_biased - F::MAGIC_HALF).fused(F::MINUS_LN2_HIGH, x);
+        let r = fma(k, F::MINUS_LN2_HIGH, x);
         let square = r * r;
-        let q = square.fused(F::exp_tail(r, square), r);
-        Exponential { k_biased, q }
+        let q = fma(square, F::exp_tail(r, square), r);
+        Exponential { x, k_biased, q }
     }
 
-    /// 2ᵏ⁻¹
-    #[inline(always)]
-    fn half_scale(&self) -> F {
-        F::exp2_half(self.k_biased)
-    }
-
-    /// g = eˣ/2 and what it lacks.
+    /// Second step: g = eˣ/2 and what it lacks.
     #[inline(always)]
     fn half(&self) -> (F, F) {
-        let scale = self.half_scale();
-        let g = scale.fused(self.q, scale);
-        let cut = scale.fused(self.q, scale - g);
+        let scale = F::exp2_half(self.k_biased);
+        let g = fma(scale, self.q, scale);
+        let cut = fma(scale, self.q, scale - g);
         let k = self.k_biased - F::MAGIC_HALF;
-        (g, g.fused(k * F::MINUS_LN2_LOW, cut))
+        (g, fma(g, k * F::MINUS_LN2_LOW, cut))
     }
 }
 
 /// `mish(x)`: the second step.
 #[inline(always)]
-fn forward<F: Limits>(x: F, exp: Exponential<F>) -> F {
+fn forward<F: Real>(x: F, exp: Exponential<F>) -> F {
     let (g, g_low) = exp.half();
     // h = g² + g = (δ − 2)/4 and d = h + 1/2 = δ/4
-    let h = g.fused(g, g);
-    let h_low = g_low.fused(g.fused(F::TWO, F::ONE), g.fused(g, g - h));
+    let h = fma(g, g, g);
+    let h_low = fma(g_low, fma(g, F::TWO, F::ONE), fma(g, g, g - h));
     let d = F::HALF + h;
     let d_low = (h - (d - F::HALF)) + h_low;
     let w = d.reciprocal::<true>();
     let ratio = h * w;
-    let remainder = (-ratio).fused(d_low, (-ratio).fused(d, h)) + h_low;
-    let y = x.fused(ratio, x.at_most(F::LIMIT) * (w * remainder));
+    let remainder = fma(-ratio, d_low, fma(-ratio, d, h)) + h_low;
+    let y = fma(x, ratio, exp.x * (w * remainder));
     y.or_sign(x)
 }
 
@@ -138,6 +136,7 @@ impl<F: Real> Denominator<F> {
         let w = d.reciprocal::<true>();
         let w_rel = fma(-d_low, w, fma(-d, w, F::ONE));
         Denominator {
+            x: exp.x,
             g,
             g_low,
             y,
@@ -150,11 +149,11 @@ impl<F: Real> Denominator<F> {
 
 /// mish′(x) = m·w·g with m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
 #[inline(always)]
-fn first<F: Real>(x: F, c: Denominator<F>) -> F {
+fn first<F: Real>(c: Denominator<F>) -> F {
     let ratio = c.y * c.w;
     let ratio_low = fma(ratio, c.w_rel, fma(c.y_low, c.w, fma(c.y, c.w, -ratio)));
-    let b = x * ratio;
-    let b_low = fma(x, ratio_low, fma(x, ratio, -b));
+    let b = c.x * ratio;
+    let b_low = fma(c.x, ratio_low, fma(c.x, ratio, -b));
     let a = c.y + F::HALF;
     let a_low = ((c.y - a) + F::HALF) + c.y_low;
     let m = Sum::of(a, b, a_low + b_low);
@@ -166,7 +165,8 @@ fn first<F: Real>(x: F, c: Denominator<F>) -> F {
 /// mish″(x) = n·w²·g with n = 1 + x/2 + 2g·(1 − mish), the sum that vanishes at the inflections:
 /// the last step.
 #[inline(always)]
-fn second(x: f64, c: Denominator) -> f64 {
+fn second(c: Denominator) -> f64 {
+    let x = c.x;
     // 1 − mish = 1 − x + w·x/2
     let p = 1.0 - x;
     let p_low = (1.0 - p) - x;
@@ -192,8 +192,8 @@ pub struct Lean;
 
 /// The results of the first steps for a block.
 pub struct Scratch<F, const N: usize> {
-    exponential: Columns<2, N, F>,
-    denominator: Columns<6, N, F>,
+    exponential: Columns<3, N, F>,
+    denominator: Columns<7, N, F>,
 }
 
 impl<F: Real, const N: usize> Default for Scratch<F, N> {
@@ -210,8 +210,8 @@ impl<F: Limits, const N: usize> Scratch<F, N> {
     #[inline(always)]
     fn exponentials(&mut self, x: &[F; N]) {
         for i in 0..N {
-            self.exponential
-                .set(i, Exponential::of(x[i].at_most(F::LIMIT)));
+            let x = x[i].at_most(F::LIMIT);
+            self.exponential.set(i, Exponential::of(x));
         }
     }
 
@@ -238,8 +238,7 @@ impl<F: Limits, const N: usize> Scratch<F, N> {
     pub fn backward(&mut self, grad_y: &[F; N], x: &[F; N], grad_x: &mut [F; N]) {
         self.denominators(x);
         for i in 0..N {
-            let x = x[i].at_most(F::LIMIT);
-            grad_x[i] = grad_y[i] * first(x, self.denominator.get(i));
+            grad_x[i] = grad_y[i] * first(self.denominator.get(i));
         }
     }
 }
@@ -275,10 +274,10 @@ impl Method for Lean {
     ) {
         scratch.denominators(x);
         for i in 0..N {
-            grad_grad_y[i] = grad_grad_x[i] * first(x[i], scratch.denominator.get(i));
+            grad_grad_y[i] = grad_grad_x[i] * first(scratch.denominator.get(i));
         }
         for i in 0..N {
-            let second = second(x[i], scratch.denominator.get(i));
+            let second = second(scratch.denominator.get(i));
             grad_x[i] = (grad_grad_x[i] * second) * grad_y[i];
         }
     }

@@ -13,6 +13,7 @@ use crate::status::{Result, fail};
 use crate::tensor::{Job, Layout};
 
 pub use simd::Simd;
+pub(crate) use threads::{Split, with_split};
 pub use threads::{num_threads, set_num_threads};
 
 /// Runs a job on the calling thread and, when it is large, on the pool's.

@@ -22,13 +22,14 @@ struct Pool {
     pool: Arc<ThreadPool>,
 }
 
-/// Elements below which a call stays on its thread. Waking a sleeping thread costs some 10 µs,
-/// the time of about 20,000 elements.
+/// Elements below which a call stays on its thread. Waking a sleeping thread costs some 10 µs, the
+/// time of 10,000 elements in `f64` and 30,000 in a 16-bit type, and on a busy machine the end of
+/// its part may come milliseconds late: up to here it is not worth it.
 const fn serial_limit(op: Op) -> usize {
     match op {
-        Op::Forward => 64 * 1024,
-        Op::Backward => 48 * 1024,
-        Op::DoubleBackward => 32 * 1024,
+        Op::Forward => 128 * 1024,
+        Op::Backward => 96 * 1024,
+        Op::DoubleBackward => 64 * 1024,
     }
 }
 

@@ -13,6 +13,7 @@ pub struct Plain<F>(PhantomData<F>);
 pub struct Exponentials<F, const N: usize> {
     x: [F; N],
     g: [F; N],
+    w: [F; N],
 }
 
 impl<F: Real, const N: usize> Default for Exponentials<F, N> {
@@ -21,6 +22,7 @@ impl<F: Real, const N: usize> Default for Exponentials<F, N> {
         Exponentials {
             x: [F::ZERO; N],
             g: [F::ZERO; N],
+            w: [F::ZERO; N],
         }
     }
 }
@@ -31,6 +33,17 @@ impl<F: Real, const N: usize> Exponentials<F, N> {
         for i in 0..N {
             self.x[i] = range.clamp(x[i]);
             self.g[i] = half_exp::<HW, F>(self.x[i]);
+        }
+    }
+}
+
+impl<F: Real, const N: usize> Exponentials<F, N> {
+    #[inline(always)]
+    fn shared(&self, i: usize) -> Shared<F> {
+        Shared {
+            g: self.g[i],
+            y: F::HALF + self.g[i],
+            w: self.w[i],
         }
     }
 }
@@ -82,10 +95,15 @@ impl<F: Real> Method for Plain<F> {
     ) {
         scratch.fill::<HW>(x, Range(F::SECOND_MIN, F::SECOND_MAX));
         for i in 0..N {
-            let x = scratch.x[i];
-            let shared = Shared::of::<HW, false>(scratch.g[i]);
-            grad_grad_y[i] = grad_grad_x[i] * shared.first::<HW>(x);
-            grad_x[i] = (grad_grad_x[i] * grad_y[i]) * shared.second::<HW>(x);
+            scratch.w[i] = Shared::of::<HW, false>(scratch.g[i]).w;
+        }
+        for i in 0..N {
+            let first = scratch.shared(i).first::<HW>(scratch.x[i]);
+            grad_grad_y[i] = grad_grad_x[i] * first;
+        }
+        for i in 0..N {
+            let second = scratch.shared(i).second::<HW>(scratch.x[i]);
+            grad_x[i] = (grad_grad_x[i] * grad_y[i]) * second;
         }
     }
 }

@@ -154,9 +154,9 @@ fn first<F: Real>(c: Denominator<F>) -> F {
     let ratio_low = fma(ratio, c.w_rel, fma(c.y_low, c.w, fma(c.y, c.w, -ratio)));
     let b = c.x * ratio;
     let b_low = fma(c.x, ratio_low, fma(c.x, ratio, -b));
-    let a = c.y + F::HALF;
-    let a_low = ((c.y - a) + F::HALF) + c.y_low;
-    let m = Sum::of(a, b, a_low + b_low);
+    // Exact on the left, where the sum vanishes; on the right half a unit does not matter.
+    let b_half = b + F::HALF;
+    let m = Sum::of(c.y, b_half, c.y_low + b_low);
     let h = m.high * c.w;
     let h_low = fma(h, c.w_rel, fma(m.low, c.w, fma(m.high, c.w, -h)));
     fma(h, c.g, fma(h, c.g_low, h_low * c.g))

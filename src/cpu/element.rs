@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::math::{Block, Guarded, Lean, Method, Paired, Plain};
+use super::math::{Block, Guarded, Lean, Method, Paired, Plain, Single, Widened};
 
 /// An element as it lies in memory.
 pub(super) trait Stored: Copy + Default {
@@ -29,18 +29,14 @@ impl Stored for f64 {
 }
 
 impl Stored for f32 {
-    type Method = Plain<f64>;
+    type Method = Guarded<Single, Widened>;
     #[inline(always)]
-    fn load<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f64; N]) {
-        for i in 0..N {
-            to[i] = f64::from(from[i]);
-        }
+    fn load<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {
+        *to = *from;
     }
     #[inline(always)]
-    fn store<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f32; N]) {
-        for i in 0..N {
-            to[i] = from[i] as f32;
-        }
+    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {
+        *to = *from;
     }
 }
 

@@ -13,6 +13,10 @@ use crate::tensor::Dtype;
 /// Elements per block: a block's operands and intermediate results fit the first-level cache.
 pub(super) const BLOCK: usize = 128;
 
+/// Elements per block of the wider types: of `f64`, more are copied by calls of the C library; of
+/// `f32`, more intermediate results than there are registers.
+const BLOCK_WIDE: usize = 64;
+
 /// Elements per block of a tail: whole vectors, so that it runs the vector code too.
 const LANES: usize = 16;
 
@@ -50,10 +54,15 @@ type Block<T, const N: usize> = math::Block<<T as Stored>::Method, N>;
 /// Scratch for `N` elements.
 type Scratch<T, const N: usize> = <<T as Stored>::Method as Method>::Scratch<N>;
 
+/// Aligned so that no vector straddles two cache lines.
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Aligned<B>(B);
+
 /// A block, all zero.
 #[inline(always)]
-fn zeros<T: Stored, const N: usize>() -> Block<T, N> {
-    [Default::default(); N]
+fn zeros<T: Stored, const N: usize>() -> Aligned<Block<T, N>> {
+    Aligned([Default::default(); N])
 }
 
 /// Reads `len` elements, at most `N`; the rest becomes zero.
@@ -64,6 +73,7 @@ unsafe fn read<T: Stored, const HW: bool, const N: usize>(
     to: &mut Block<T, N>,
 ) {
     if len == N {
+        prefetch::<false>(from, size_of::<[T; N]>());
         // SAFETY: the caller vouches for `len` elements at `from`.
         T::load::<HW, N>(unsafe { &*from.cast() }, to);
     } else {
@@ -85,6 +95,7 @@ unsafe fn write<T: Stored, const HW: bool, const N: usize>(
         return;
     }
     if len == N {
+        prefetch::<true>(to, size_of::<[T; N]>());
         // SAFETY: the caller vouches for `len` elements at `to`.
         T::store::<HW, N>(from, unsafe { &mut *to.cast() });
     } else {
@@ -95,14 +106,48 @@ unsafe fn write<T: Stored, const HW: bool, const N: usize>(
     }
 }
 
+/// How far ahead of a block its successors are fetched, in bytes: the hardware's prefetcher stops
+/// at the end of a page and does not see the block's outputs before they are written.
+const AHEAD: usize = 2048;
+
+/// Starts fetching the lines of the block of `bytes` that is [`AHEAD`] of this address, which may
+/// lie past the operand's end.
+#[inline(always)]
+fn prefetch<const WRITE: bool>(block: *mut c_void, bytes: usize) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_ET0, _MM_HINT_T0, _mm_prefetch};
+        for line in (0..bytes).step_by(64) {
+            let address = block.wrapping_byte_add(AHEAD + line).cast();
+            // SAFETY: a hint, which no address makes fail.
+            unsafe {
+                if WRITE {
+                    _mm_prefetch::<_MM_HINT_ET0>(address);
+                } else {
+                    _mm_prefetch::<_MM_HINT_T0>(address);
+                }
+            }
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (block, bytes);
+}
+
 /// All of `0..n`: in blocks of [`BLOCK`], then in parts of [`LANES`].
 macro_rules! in_blocks {
     ($blocks:ident::<$type:ty, $hw:ident>($pointers:ident, $n:ident)) => {
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            let whole = $n - $n % BLOCK;
-            if whole > 0 {
+            let block = if size_of::<$type>() > 2 {
+                BLOCK_WIDE
+            } else {
+                BLOCK
+            };
+            let whole = $n - $n % block;
+            if whole > 0 && block == BLOCK {
                 $blocks::<$type, $hw, BLOCK>($pointers, whole);
+            } else if whole > 0 {
+                $blocks::<$type, $hw, BLOCK_WIDE>($pointers, whole);
             }
             if whole < $n {
                 let rest = $pointers.offset_by(whole * size_of::<$type>());
@@ -122,9 +167,9 @@ unsafe fn forward_blocks<T: Stored, const HW: bool, const N: usize>(all: Pointer
         let [px, py, ..] = all.offset_by(start * size_of::<T>()).0;
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T, HW, N>(px, len, &mut x);
-            T::Method::forward::<HW, N>(&mut scratch, &x, &mut y);
-            write::<T, HW, N>(&y, py, len);
+            read::<T, HW, N>(px, len, &mut x.0);
+            T::Method::forward::<HW, N>(&mut scratch, &x.0, &mut y.0);
+            write::<T, HW, N>(&y.0, py, len);
         }
         start += len;
     }
@@ -140,10 +185,10 @@ unsafe fn backward_blocks<T: Stored, const HW: bool, const N: usize>(all: Pointe
         let [pgy, px, pgx, ..] = all.offset_by(start * size_of::<T>()).0;
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T, HW, N>(pgy, len, &mut gy);
-            read::<T, HW, N>(px, len, &mut x);
-            T::Method::backward::<HW, N>(&mut scratch, &gy, &x, &mut gx);
-            write::<T, HW, N>(&gx, pgx, len);
+            read::<T, HW, N>(pgy, len, &mut gy.0);
+            read::<T, HW, N>(px, len, &mut x.0);
+            T::Method::backward::<HW, N>(&mut scratch, &gy.0, &x.0, &mut gx.0);
+            write::<T, HW, N>(&gx.0, pgx, len);
         }
         start += len;
     }
@@ -162,13 +207,13 @@ unsafe fn double_backward_blocks<T: Stored, const HW: bool, const N: usize>(
         let [pggx, pgy, px, pggy, pgx] = all.offset_by(start * size_of::<T>()).0;
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T, HW, N>(pggx, len, &mut ggx);
-            read::<T, HW, N>(pgy, len, &mut gy);
-            read::<T, HW, N>(px, len, &mut x);
-            let (inputs, outputs) = ([&ggx, &gy, &x], [&mut ggy, &mut gx]);
+            read::<T, HW, N>(pggx, len, &mut ggx.0);
+            read::<T, HW, N>(pgy, len, &mut gy.0);
+            read::<T, HW, N>(px, len, &mut x.0);
+            let (inputs, outputs) = ([&ggx.0, &gy.0, &x.0], [&mut ggy.0, &mut gx.0]);
             T::Method::double_backward::<HW, N>(&mut scratch, inputs, outputs);
-            write::<T, HW, N>(&ggy, pggy, len);
-            write::<T, HW, N>(&gx, pgx, len);
+            write::<T, HW, N>(&ggy.0, pggy, len);
+            write::<T, HW, N>(&gx.0, pgx, len);
         }
         start += len;
     }

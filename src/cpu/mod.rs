@@ -3,6 +3,7 @@
 mod element;
 mod kernel;
 pub mod math;
+mod pages;
 mod simd;
 mod strided;
 mod threads;
@@ -13,6 +14,7 @@ use crate::status::{Result, fail};
 use crate::tensor::{Job, Layout};
 
 pub use simd::Simd;
+pub(crate) use threads::{Split, with_split};
 pub use threads::{num_threads, set_num_threads};
 
 /// Runs a job on the calling thread and, when it is large, on the pool's.
@@ -30,10 +32,23 @@ pub(crate) unsafe fn run(job: &Job, stream: *mut c_void) -> Result<()> {
     match &job.layout {
         Layout::Contiguous => {
             let pointers = kernel::Pointers(job.pointers);
-            let size = job.dtype.size();
-            threads::for_each_chunk(job.n as usize, job.op, |start, len| {
-                // SAFETY: chunks are disjoint parts of the job's extents.
-                unsafe { kernel(pointers.offset_by(start * size), len) }
+            let (n, size) = (job.n as usize, job.dtype.size());
+            let outputs = || job.present().filter(|(_, operand, _)| operand.is_output());
+            let is_fresh = outputs().any(|(_, _, output)| pages::is_fresh(output, n * size));
+            let step = if is_fresh { pages::STEP / size } else { n };
+            threads::for_each_chunk(n, job.op, |start, len| {
+                let end = start + len;
+                for start in (start..end).step_by(step) {
+                    let len = step.min(end - start);
+                    if is_fresh {
+                        for (_, _, output) in outputs() {
+                            let address = output as usize + start * size;
+                            pages::populate(address..address + len * size);
+                        }
+                    }
+                    // SAFETY: chunks are disjoint parts of the job's extents.
+                    unsafe { kernel(pointers.offset_by(start * size), len) }
+                }
             });
         }
         Layout::Strided(layout) => {

@@ -11,6 +11,7 @@ mod shim;
 use std::ffi::{CStr, OsStr, c_char};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::cpu::{Split, with_split};
 use crate::ffi::{guard, mish_last_error};
 use crate::status::{Result, fail};
 use shim::{Kernel, LibraryHandle, Shim};
@@ -146,6 +147,14 @@ macro_rules! kernels {
 }
 kernels! { forward forward_in_place forward_in_place_returning forward_out backward double_backward }
 
+/// [`Shim::split`] of this process' PyTorch.
+fn split(n: usize, grain: usize, part: &(dyn Fn(usize, usize) + Sync)) {
+    match SHIM.get() {
+        Some(shim) => shim.split(n, grain, part),
+        None => part(0, n),
+    }
+}
+
 /// Runs a kernel's body; returns NULL, or if it failed this thread's last error.
 ///
 /// Not inlined: where Rust catches or cleans up, the unwinder consults this library's own runtime,
@@ -164,7 +173,9 @@ unsafe fn attempt(
         return std::ptr::null();
     };
     // SAFETY: the caller's promise.
-    match guard(|| unsafe { body(shim, std::slice::from_raw_parts_mut(stack, length)) }) {
+    let body = || unsafe { body(shim, std::slice::from_raw_parts_mut(stack, length)) };
+    let split: Option<Split> = shim.can_split().then_some(split);
+    match guard(|| with_split(split, body)) {
         0 => std::ptr::null(),
         _ => mish_last_error(),
     }

@@ -4,6 +4,7 @@
 //! ones are in PyTorch 2.9, the oldest release served.
 
 use std::ffi::{CStr, OsStr, c_char, c_void};
+use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
@@ -40,6 +41,8 @@ macro_rules! shim {
 
 type Getter<T> = unsafe extern "C" fn(Handle, *mut T) -> Code;
 type Constant = unsafe extern "C" fn() -> i32;
+type Part = unsafe extern "C" fn(start: i64, end: i64, context: *mut c_void);
+type ParallelFor = unsafe extern "C" fn(i64, i64, i64, Part, *mut c_void) -> Code;
 type CurrentStream = unsafe extern "C" fn(i32, *mut *mut c_void) -> Code;
 
 shim! {
@@ -78,6 +81,8 @@ pub struct Shim {
     const_data: Option<unsafe extern "C" fn(Handle, *mut *const c_void) -> Code>,
     /// Why the last shim function of this thread failed (PyTorch 2.13).
     what: Option<unsafe extern "C" fn() -> *const c_char>,
+    /// Splits work over PyTorch's threads (PyTorch 2.10).
+    parallel_for: Option<ParallelFor>,
     current_cuda_stream: Option<CurrentStream>,
     dtypes: [(i32, Dtype); 4],
     device_cpu: i32,
@@ -101,6 +106,8 @@ impl Shim {
         let what = unsafe {
             library.get(c"torch_exception_get_what_without_backtrace".to_bytes_with_nul())
         };
+        // SAFETY: as above.
+        let parallel_for = unsafe { library.get(c"torch_parallel_for".to_bytes_with_nul()) };
         let mut current_cuda_stream = None;
         if let Some(path) = cuda {
             // SAFETY: the caller's promise.
@@ -125,6 +132,7 @@ impl Shim {
             Ok(Shim {
                 const_data: const_data.ok().map(|function| *function),
                 what: what.ok().map(|function| *function),
+                parallel_for: parallel_for.ok().map(|function| *function),
                 current_cuda_stream,
                 dtypes: [
                     ((functions.dtype_f32)(), Dtype::F32),
@@ -142,6 +150,50 @@ impl Shim {
     /// Whether this PyTorch was built with CUDA.
     pub fn has_cuda(&self) -> bool {
         self.current_cuda_stream.is_some()
+    }
+
+    /// Whether [`Shim::split`] can be called.
+    pub fn can_split(&self) -> bool {
+        self.parallel_for.is_some()
+    }
+
+    /// Splits `0..n` over PyTorch's threads, as many as `torch.set_num_threads` allows, each part
+    /// no shorter than `grain`.
+    pub fn split(&self, n: usize, grain: usize, part: &(dyn Fn(usize, usize) + Sync)) {
+        type Payload = Box<dyn std::any::Any + Send>;
+        struct Context<'a> {
+            part: &'a (dyn Fn(usize, usize) + Sync),
+            panic: Mutex<Option<Payload>>,
+        }
+        /// No panic may pass through PyTorch's frames.
+        unsafe extern "C" fn call(start: i64, end: i64, context: *mut c_void) {
+            // SAFETY: the context below, which outlives the call.
+            let context = unsafe { &*context.cast::<Context<'_>>() };
+            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                (context.part)(start as usize, end as usize);
+            }));
+            if let Err(payload) = outcome {
+                *context.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
+            }
+        }
+        let context = Context {
+            part,
+            panic: Mutex::new(None),
+        };
+        let pointer = std::ptr::from_ref(&context).cast_mut().cast();
+        let code = match self.parallel_for {
+            // SAFETY: PyTorch calls the function with this context before it returns.
+            Some(function) => unsafe { function(0, n as i64, grain as i64, call, pointer) },
+            None => 1,
+        };
+        let panic = context.panic.into_inner();
+        if let Some(payload) = panic.unwrap_or_else(PoisonError::into_inner) {
+            std::panic::resume_unwind(payload);
+        }
+        if code != 0 {
+            // It failed before it began, as what it calls does not throw.
+            part(0, n);
+        }
     }
 
     /// Throws the C++ exception that becomes Python's `RuntimeError`.

@@ -31,9 +31,18 @@ pub const EXP_F64: [f64; 7] = [
     1.0000000362329386,
     1.0000000005943799,
 ];
+/// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-28.19 in e^r.
+#[rustfmt::skip]
+pub const EXP_TAIL_F32: [f32; 5] = [
+    1.3946504e-3,
+    8.369188e-3,
+    4.166626e-2,
+    1.6666515e-1,
+    5.0e-1,
+];
 /// (e^r - 1 - r)/r^2, highest power first; leaves an error of 2^-57.94 in e^r.
 #[rustfmt::skip]
-pub const EXP_TAIL_PAIRED: [f64; 10] = [
+pub const EXP_TAIL_F64: [f64; 10] = [
     2.51125147400622e-8,
     2.763157271097388e-7,
     2.755723335804189e-6,

@@ -37,6 +37,17 @@ impl Widen<f64> for f64 {
     }
 }
 
+impl Widen<f32> for f32 {
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn narrow(wide: f32) -> f32 {
+        wide
+    }
+}
+
 impl Widen<f64> for f32 {
     #[inline(always)]
     fn widen(self) -> f64 {

@@ -8,13 +8,13 @@
 //! mish″  = 4e·w²·(2 + x + 2e·(1 − mish))       1 − mish = 1 − x + 2x·w
 //! ```
 //!
-//! One exponential and one division serve all three. An element is computed in a type with bits
-//! to spare, so that only the final rounding shows: [`Plain`] evaluates the formulas as they
-//! stand, in `f32` for the 16-bit types and in `f64` for float32; for `f64` itself, [`Lean`]
-//! carries along the lost bits that show. bfloat16 and float64 have the same exponents as the
-//! type of their arithmetic: elements near the ends of its range, where that would overflow or
-//! lose bits on the way, are left by [`Guarded`] to a second method, `Plain<f64>` and
-//! [`Paired`]. Everything else is branch-free, so that the loops vectorise, and cut into steps
+//! One exponential and one division serve all three. Either an element is computed in a type with
+//! bits to spare, so that only the final rounding shows: [`Plain`] evaluates the formulas as they
+//! stand, in `f32` for the 16-bit types and in `f64` for float32's double backward. Or the lost
+//! bits that show are carried along: by [`Lean`] in `f64`, by [`Single`] in `f32`. Where the
+//! arithmetic has the same exponents as the element, those near the ends of the range, where it
+//! would overflow or lose bits on the way, are left by [`Guarded`] to a second method,
+//! `Plain<f64>` or [`Paired`]. Everything else is branch-free, so that the loops vectorise, and cut into steps
 //! that run one after the other over a block, so that the dependency chain of an element within
 //! a step is short enough for a CPU to overlap many elements.
 
@@ -25,12 +25,14 @@ mod lean;
 mod paired;
 mod plain;
 mod real;
+mod single;
 
 pub use guarded::{Guarded, Quick};
 pub use lean::Lean;
 pub use paired::Paired;
 pub use plain::Plain;
 pub use real::Real;
+pub use single::{Single, Widened};
 
 /// The numbers of a block of `N` elements.
 pub type Block<M, const N: usize> = [<M as Method>::Number; N];

@@ -6,7 +6,7 @@
 //! cannot happen.
 
 use super::columns::{Columns, Parts, parts};
-use super::constants::{EXP_TAIL_PAIRED, LN2_HIGH_F64, LN2_LOW_F64};
+use super::constants::{EXP_TAIL_F64, LN2_HIGH_F64, LN2_LOW_F64};
 use super::real::Real;
 use super::{Method, Range};
 /// Below this k, e no longer changes z = 1 + e in any part that counts.
@@ -267,8 +267,8 @@ pub(super) fn fma(a: f64, b: f64, c: f64) -> f64 {
 /// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2.
 #[inline(always)]
 fn exp_tail(r: f64) -> f64 {
-    let mut sum = EXP_TAIL_PAIRED[0];
-    for &coefficient in &EXP_TAIL_PAIRED[1..] {
+    let mut sum = EXP_TAIL_F64[0];
+    for &coefficient in &EXP_TAIL_F64[1..] {
         sum = fma(sum, r, coefficient);
     }
     sum
@@ -289,7 +289,7 @@ fn exp2_difference(a: f64, b: f64) -> f64 {
 
 /// The rounded sum and what rounding cut off (Knuth).
 #[inline(always)]
-pub(super) fn two_sum(a: f64, b: f64) -> (f64, f64) {
+pub(super) fn two_sum<F: Real>(a: F, b: F) -> (F, F) {
     let sum = a + b;
     let b_seen = sum - a;
     (sum, (a - (sum - b_seen)) + (b - b_seen))

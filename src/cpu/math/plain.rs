@@ -8,13 +8,22 @@ use super::{Method, Quick, Range};
 /// The formulas in `F`, for elements with fewer bits and a smaller range of exponents.
 pub struct Plain<F>(PhantomData<F>);
 
-/// eˣ for a block.
-pub struct Exponentials<F, const N: usize>([F; N]);
+/// g = eˣ/2 for a block, and the x it is of.
+#[repr(align(64))]
+pub struct Exponentials<F, const N: usize> {
+    x: [F; N],
+    g: [F; N],
+    w: [F; N],
+}
 
 impl<F: Real, const N: usize> Default for Exponentials<F, N> {
     #[inline(always)]
     fn default() -> Self {
-        Exponentials([F::ZERO; N])
+        Exponentials {
+            x: [F::ZERO; N],
+            g: [F::ZERO; N],
+            w: [F::ZERO; N],
+        }
     }
 }
 
@@ -22,18 +31,30 @@ impl<F: Real, const N: usize> Exponentials<F, N> {
     #[inline(always)]
     fn fill<const HW: bool>(&mut self, x: &[F; N], range: Range<F>) {
         for i in 0..N {
-            self.0[i] = exp::<HW, F>(range.clamp(x[i]));
+            self.x[i] = range.clamp(x[i]);
+            self.g[i] = half_exp::<HW, F>(self.x[i]);
         }
     }
 }
 
-/// eˣ for x in one of the ranges, where it is a normal number.
+impl<F: Real, const N: usize> Exponentials<F, N> {
+    #[inline(always)]
+    fn shared(&self, i: usize) -> Shared<F> {
+        Shared {
+            g: self.g[i],
+            y: F::HALF + self.g[i],
+            w: self.w[i],
+        }
+    }
+}
+
+/// eˣ/2 for x in one of the ranges, where it is a normal number.
 #[inline(always)]
-fn exp<const HW: bool, F: Real>(x: F) -> F {
-    let k_biased = multiply_add::<HW, F>(x, F::LOG2_E, F::MAGIC);
-    let k = k_biased - F::MAGIC;
+fn half_exp<const HW: bool, F: Real>(x: F) -> F {
+    let k_biased = multiply_add::<HW, F>(x, F::LOG2_E, F::MAGIC_HALF);
+    let k = k_biased - F::MAGIC_HALF;
     let r = F::reduce::<HW>(x, k);
-    F::exp_reduced::<HW>(r) * F::exp2_biased(k_biased)
+    F::exp_reduced::<HW>(r) * F::exp2_half(k_biased)
 }
 
 impl<F: Real> Method for Plain<F> {
@@ -48,7 +69,7 @@ impl<F: Real> Method for Plain<F> {
     ) {
         scratch.fill::<HW>(x, Range(F::FIRST_MIN, F::FIRST_MAX));
         for i in 0..N {
-            y[i] = forward::<HW, F>(x[i], scratch.0[i]);
+            y[i] = forward::<HW, F>(x[i], scratch.g[i]);
         }
     }
 
@@ -59,10 +80,9 @@ impl<F: Real> Method for Plain<F> {
         x: &[F; N],
         grad_x: &mut [F; N],
     ) {
-        let range = Range(F::FIRST_MIN, F::FIRST_MAX);
-        scratch.fill::<HW>(x, range);
+        scratch.fill::<HW>(x, Range(F::FIRST_MIN, F::FIRST_MAX));
         for i in 0..N {
-            let first = Shared::of::<HW>(scratch.0[i]).first::<HW>(range.clamp(x[i]));
+            let first = Shared::of::<HW, true>(scratch.g[i]).first::<HW>(scratch.x[i]);
             grad_x[i] = grad_y[i] * first;
         }
     }
@@ -73,56 +93,70 @@ impl<F: Real> Method for Plain<F> {
         [grad_grad_x, grad_y, x]: [&[F; N]; 3],
         [grad_grad_y, grad_x]: [&mut [F; N]; 2],
     ) {
-        let range = Range(F::SECOND_MIN, F::SECOND_MAX);
-        scratch.fill::<HW>(x, range);
+        scratch.fill::<HW>(x, Range(F::SECOND_MIN, F::SECOND_MAX));
         for i in 0..N {
-            let x = range.clamp(x[i]);
-            let shared = Shared::of::<HW>(scratch.0[i]);
-            grad_grad_y[i] = grad_grad_x[i] * shared.first::<HW>(x);
-            grad_x[i] = (grad_grad_x[i] * grad_y[i]) * shared.second::<HW>(x);
+            scratch.w[i] = Shared::of::<HW, false>(scratch.g[i]).w;
+        }
+        for i in 0..N {
+            let first = scratch.shared(i).first::<HW>(scratch.x[i]);
+            grad_grad_y[i] = grad_grad_x[i] * first;
+        }
+        for i in 0..N {
+            let second = scratch.shared(i).second::<HW>(scratch.x[i]);
+            grad_x[i] = (grad_grad_x[i] * grad_y[i]) * second;
         }
     }
 }
 
 /// mish(x)
 #[inline(always)]
-fn forward<const HW: bool, F: Real>(x: F, e: F) -> F {
-    // e·(z + 1) = δ − 2
-    let n = multiply_add::<HW, F>(e, e, e + e);
+fn forward<const HW: bool, F: Real>(x: F, g: F) -> F {
+    // (δ − 2)/4
+    let h = multiply_add::<HW, F>(g, g, g);
     // Not clamped from above: there the quotient is 1.
-    x.at_least(F::FIRST_MIN) * (n / (n + F::TWO))
+    x.at_least(F::FIRST_MIN) * (h / (h + F::HALF))
 }
 
 /// What the derivatives share.
 struct Shared<F> {
-    e: F,
-    z: F,
+    g: F,
+    /// z/2
+    y: F,
+    /// 4/δ
     w: F,
 }
 
 impl<F: Real> Shared<F> {
+    /// `MODERATE` says that x is not above [`Real::FIRST_MAX`], and so z² + 1 in the range of
+    /// [`Real::reciprocal`].
     #[inline(always)]
-    fn of<const HW: bool>(e: F) -> Self {
-        let z = F::ONE + e;
-        let w = F::ONE / multiply_add::<HW, F>(z, z, F::ONE);
-        Shared { e, z, w }
+    fn of<const HW: bool, const MODERATE: bool>(g: F) -> Self {
+        let y = F::HALF + g;
+        let d = multiply_add::<HW, F>(y, y, F::QUARTER);
+        let w = if MODERATE {
+            d.reciprocal::<HW>()
+        } else {
+            F::ONE / d
+        };
+        Shared { g, y, w }
     }
 
     /// mish′(x)
     #[inline(always)]
     fn first<const HW: bool>(&self, x: F) -> F {
-        let m = multiply_add::<HW, F>(F::FOUR * x, self.z * self.w, self.z) + F::ONE;
-        m * (self.e * self.w)
+        let m = multiply_add::<HW, F>(x, self.y * self.w, self.y) + F::HALF;
+        m * (self.g * self.w)
     }
 
     /// mish″(x)
     #[inline(always)]
     fn second<const HW: bool>(&self, x: F) -> F {
-        let Shared { e, w, .. } = *self;
+        let Shared { g, w, .. } = *self;
         // 1 − mish
-        let v = multiply_add::<HW, F>(x + x, w, F::ONE - x);
-        let n = multiply_add::<HW, F>(e + e, v, F::TWO + x);
-        F::FOUR * (n * w) * (e * w)
+        let x_half = F::HALF * x;
+        let v = multiply_add::<HW, F>(x_half, w, F::ONE - x);
+        let n = multiply_add::<HW, F>(g + g, v, F::ONE + x_half);
+        (n * w) * (g * w)
     }
 }
 

@@ -21,12 +21,20 @@ pub trait Real:
     const ONE: Self;
     /// 2.
     const TWO: Self;
-    /// 4.
-    const FOUR: Self;
+    /// 1/4.
+    const QUARTER: Self;
+    /// 1/2.
+    const HALF: Self;
     /// log₂ e.
     const LOG2_E: Self;
     /// 1.5·2^(significand bits − 1): adding it rounds to an integer in the low bits.
     const MAGIC: Self;
+    /// [`Real::MAGIC`] and the exponent bias less 1: k added to it is 2ᵏ⁻¹ but for a shift.
+    const MAGIC_HALF: Self;
+    /// −ln 2, rounded.
+    const MINUS_LN2_HIGH: Self;
+    /// What that lacks.
+    const MINUS_LN2_LOW: Self;
     /// Below this x, mish and any gradient times mish′ round to zero in the element type.
     const FIRST_MIN: Self;
     /// Above this x, mish is x and mish′ is 1.
@@ -47,6 +55,14 @@ pub trait Real:
     fn exp_reduced<const HW: bool>(r: Self) -> Self;
     /// 2ᵏ for an integer k given as k + [`Real::MAGIC`], where that is a normal number.
     fn exp2_biased(k: Self) -> Self;
+    /// 2ᵏ⁻¹ for an integer k given as k + [`Real::MAGIC_HALF`], where that is a normal number.
+    fn exp2_half(k: Self) -> Self;
+    /// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2 and `square` = r².
+    fn exp_tail(r: Self, square: Self) -> Self;
+    /// 1/`self` for 2⁻¹²⁶ < `self` < 2¹²⁶: to half the unit of `f32`, to 2⁻⁴⁵ in `f64`.
+    fn reciprocal<const HW: bool>(self) -> Self;
+    /// `self` with the sign of one that differs at most in that `self` may be 0 instead of −0.
+    fn or_sign(self, sign: Self) -> Self;
 
     /// The larger of two, NaN if `self` is.
     #[inline(always)]
@@ -81,9 +97,13 @@ impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
     const TWO: f32 = 2.0;
-    const FOUR: f32 = 4.0;
+    const QUARTER: f32 = 0.25;
+    const HALF: f32 = 0.5;
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     const MAGIC: f32 = 12_582_912.0;
+    const MAGIC_HALF: f32 = Self::MAGIC + 126.0;
+    const MINUS_LN2_HIGH: f32 = -constants::LN2_HIGH_F32;
+    const MINUS_LN2_LOW: f32 = -constants::LN2_LOW_F32;
     // For float16: e⁻⁵⁰ times 65504 is far below its smallest number, 2⁻²⁴, and so is
     // 65504²·mish″ outside of ±50.
     const FIRST_MIN: f32 = -50.0;
@@ -117,15 +137,39 @@ impl Real for f32 {
         // The shift drops everything of MAGIC's bits but the integer.
         f32::from_bits(k.to_bits().wrapping_add(127) << 23)
     }
+
+    #[inline(always)]
+    fn exp2_half(k: f32) -> f32 {
+        f32::from_bits(k.to_bits() << 23)
+    }
+
+    #[inline(always)]
+    fn exp_tail(r: f32, _: f32) -> f32 {
+        polynomial::<true, _, _>(constants::EXP_TAIL_F32, r)
+    }
+
+    #[inline(always)]
+    fn reciprocal<const HW: bool>(self) -> f32 {
+        1.0 / self
+    }
+
+    #[inline(always)]
+    fn or_sign(self, sign: f32) -> f32 {
+        f32::from_bits(self.to_bits() | (sign.to_bits() & (1 << 31)))
+    }
 }
 
 impl Real for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
     const TWO: f64 = 2.0;
-    const FOUR: f64 = 4.0;
+    const QUARTER: f64 = 0.25;
+    const HALF: f64 = 0.5;
     const LOG2_E: f64 = std::f64::consts::LOG2_E;
     const MAGIC: f64 = 6_755_399_441_055_744.0;
+    const MAGIC_HALF: f64 = Self::MAGIC + 1022.0;
+    const MINUS_LN2_HIGH: f64 = -constants::LN2_HIGH_F64;
+    const MINUS_LN2_LOW: f64 = -constants::LN2_LOW_F64;
     // For float32 and bfloat16: the largest gradient is 2¹²⁸ and the smallest number 2⁻¹⁴⁹.
     const FIRST_MIN: f64 = -210.0;
     const FIRST_MAX: f64 = 40.0;
@@ -156,5 +200,38 @@ impl Real for f64 {
     #[inline(always)]
     fn exp2_biased(k: f64) -> f64 {
         f64::from_bits(k.to_bits().wrapping_add(1023) << 52)
+    }
+
+    #[inline(always)]
+    fn exp2_half(k: f64) -> f64 {
+        f64::from_bits(k.to_bits() << 52)
+    }
+
+    /// The even and the odd powers apart, which halves the chain.
+    #[inline(always)]
+    fn exp_tail(r: f64, square: f64) -> f64 {
+        let all = constants::EXP_TAIL_F64;
+        let mut sums = [all[0], all[1]];
+        for pair in all[2..].chunks_exact(2) {
+            sums = [
+                sums[0].fused(square, pair[0]),
+                sums[1].fused(square, pair[1]),
+            ];
+        }
+        sums[0].fused(r, sums[1])
+    }
+
+    /// A division takes three times as long as an `f32`'s, which Newton's method doubles the
+    /// bits of.
+    #[inline(always)]
+    fn reciprocal<const HW: bool>(self) -> f64 {
+        let w = f64::from(1.0 / self as f32);
+        let missing = multiply_add::<HW, f64>(-self, w, 1.0);
+        multiply_add::<HW, f64>(w, missing, w)
+    }
+
+    #[inline(always)]
+    fn or_sign(self, sign: f64) -> f64 {
+        f64::from_bits(self.to_bits() | (sign.to_bits() & (1 << 63)))
     }
 }

@@ -142,7 +142,17 @@ pub const ALL: &[Scenario] = &[
         ..plain("driver: an optional symbol missing", faults::missing_option)
     },
     plain("driver: initialisation fails", faults::initialisation),
-    with("launch: contiguous, sm_90, small", "", launch::contiguous),
+    // Fewer elements than this device does one by one.
+    with(
+        "launch: contiguous, sm_90, one by one",
+        "",
+        launch::contiguous,
+    ),
+    with(
+        "launch: contiguous, sm_90, small",
+        "multiprocessors=1",
+        launch::contiguous,
+    ),
     with(
         "launch: contiguous, sm_90, large",
         "multiprocessors=1",
@@ -155,7 +165,7 @@ pub const ALL: &[Scenario] = &[
     ),
     with(
         "launch: contiguous, sm_120, small",
-        "devices=120",
+        "devices=120 multiprocessors=1",
         launch::contiguous,
     ),
     with(

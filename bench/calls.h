@@ -1,5 +1,5 @@
-/* Calls of libmish on what the stub driver (bench/stub_cuda.c) takes for a device's memory: every
- * way of a call to its launch. Nothing reads or writes the memory. */
+/* Calls of libmish on a device's memory: every way of a call to its launch. As it stands, the memory
+ * and the stream are what the stub driver (bench/stub_cuda.c) takes for such. */
 #ifndef MISH_BENCH_CALLS_H
 #define MISH_BENCH_CALLS_H
 
@@ -13,10 +13,14 @@
 
 static const char *const OPERATION_NAMES[OPERATIONS] = {"forward", "backward", "double_backward"};
 
+static uint64_t device_memory = UINT64_C(0x7f0000000000);
+static void *device_stream = (void *)0x3000;
+
 /* The operands of one call: pointers, or tensors where there are dimensions. */
 struct call {
     const char *name;
-    uintptr_t stream;
+    /* Whether it is made on `device_stream`. */
+    int has_stream;
     int ndim;
     int64_t shape[8], inputs[8], outputs[8];
     /* Whether the operands are columns of one matrix. */
@@ -25,7 +29,7 @@ struct call {
 
 static const struct call CALLS[] = {
     {.name = "pointers"},
-    {.name = "pointers, a stream", .stream = 0x3000},
+    {.name = "pointers, a stream", .has_stream = 1},
     {"tensors, contiguous", 0, 2, {64, 64}, {64, 1}, {64, 1}, 0},
     {"tensors, padded rows", 0, 2, {64, 64}, {72, 1}, {64, 1}, 0},
     {"tensors, transposed", 0, 2, {64, 64}, {1, 72}, {64, 1}, 0},
@@ -45,7 +49,7 @@ static const struct call CALLS[] = {
 static mish_tensor tensors[5];
 
 static void *operand(int k, uint64_t distance) {
-    return (void *)(uintptr_t)(0x7f0000000000 + (uint64_t)k * distance);
+    return (void *)(uintptr_t)(device_memory + (uint64_t)k * distance);
 }
 
 static void prepare(const struct call *call, int operation) {
@@ -67,7 +71,7 @@ static mish_status make(const struct call *call, int operation) {
     const mish_dtype f32 = MISH_DTYPE_F32;
     const size_t n = ELEMENTS;
     const mish_tensor *t = tensors;
-    void *const stream = (void *)call->stream;
+    void *const stream = call->has_stream ? device_stream : NULL;
     if (call->ndim == 0)
         switch (operation) {
         case 0: return mish_forward(cuda, f32, t[0].data, t[1].data, n, stream);

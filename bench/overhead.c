@@ -1,9 +1,12 @@
 /* What a CUDA call of libmish costs the CPU beyond cuLaunchKernel itself, every check included.
  *
- *     overhead FILE COMMIT RUSTC      with bench/stub_cuda.c as the driver; xtask/src/overhead.rs
+ *     overhead FILE COMMIT RUSTC
  *
- * The driver's functions are empty, so what is left is libmish. Batches of calls of libmish and of
- * the bare cuLaunchKernel alternate; CPU time per call, the least and the median of the batches.
+ * With bench/stub_cuda.c as the driver (xtask/src/overhead.rs) its functions are empty, so that
+ * what is left is libmish; with a GPU's own driver, what that does for libmish counts too. Batches
+ * of calls of libmish and of the bare cuLaunchKernel, with a kernel that does nothing, alternate;
+ * this thread's CPU time per call, the least and the median of the batches. A batch is less than a
+ * driver queues before it makes the caller wait.
  */
 #include <dlfcn.h>
 #include <stdint.h>
@@ -15,14 +18,52 @@
 #include "calls.h"
 
 #define BATCHES 401
-#define BATCH 2000
+#define BATCH 400
 
 typedef unsigned (*launch_function)(void *, unsigned, unsigned, unsigned, unsigned, unsigned,
                                     unsigned, unsigned, void *, void **, void **);
 
+static const char PTX[] = ".version 6.0\n.target sm_60\n.address_size 64\n"
+                          ".visible .entry nothing() { ret; }\n";
+
+static launch_function launch;
+static unsigned (*synchronize)(void);
+static void *nothing;
+
+/* Makes a context current, and what the calls need in it; the name of what failed, or NULL. */
+static const char *begin(void) {
+    void *const driver = dlopen("libcuda.so.1", RTLD_NOW);
+    void *context = NULL, *module = NULL;
+    unsigned (*init)(unsigned), (*retain)(void **, int), (*set)(void *);
+    unsigned (*allocate)(uint64_t *, size_t), (*create)(void **, unsigned);
+    unsigned (*load)(void **, const void *), (*get)(void **, void *, const char *);
+    if (!driver)
+        return "libcuda.so.1";
+#define FIND(function, name)                                                                      \
+    if (!(*(void **)&function = dlsym(driver, name)))                                             \
+    return name
+    FIND(init, "cuInit");
+    FIND(retain, "cuDevicePrimaryCtxRetain");
+    FIND(set, "cuCtxSetCurrent");
+    FIND(allocate, "cuMemAlloc_v2");
+    FIND(create, "cuStreamCreate");
+    FIND(load, "cuModuleLoadData");
+    FIND(get, "cuModuleGetFunction");
+    FIND(launch, "cuLaunchKernel");
+    FIND(synchronize, "cuCtxSynchronize");
+#undef FIND
+    if (init(0) || retain(&context, 0) || set(context))
+        return "a context";
+    if (allocate(&device_memory, (size_t)5 << 24) || create(&device_stream, 1))
+        return "memory and a stream";
+    if (load(&module, PTX) || get(&nothing, module, "nothing"))
+        return "an empty kernel";
+    return NULL;
+}
+
 static double now(void) {
     struct timespec time;
-    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time);
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
     return 1e9 * (double)time.tv_sec + (double)time.tv_nsec;
 }
 
@@ -47,13 +88,11 @@ static void cpu_name(char *name, size_t size) {
 
 int main(int argc, char **argv) {
     static double bare[BATCHES], whole[BATCHES];
-    launch_function launch = NULL;
     FILE *out = argc == 4 ? fopen(argv[1], "w") : NULL;
-    void *driver = dlopen("libcuda.so.1", RTLD_NOW);
-    if (driver)
-        *(void **)&launch = dlsym(driver, "cuLaunchKernel");
-    if (!out || !launch) {
-        fprintf(stderr, "usage: overhead FILE COMMIT RUSTC, with the stub in LD_LIBRARY_PATH\n");
+    const char *const missing = begin();
+    if (!out || missing) {
+        fprintf(stderr, "usage: overhead FILE COMMIT RUSTC\n%s is missing\n",
+                missing ? missing : "FILE");
         return 1;
     }
     char cpu[256], date[16];
@@ -71,17 +110,20 @@ int main(int argc, char **argv) {
             void *parameters[6] = {0};
             prepare(call, operation);
             for (int b = 0; b < BATCHES; b++) {
+                synchronize();
                 const double start = now();
                 for (int i = 0; i < BATCH; i++)
-                    if (launch(driver, 1, 1, 1, 64, 1, 1, 0, NULL, parameters, NULL) != 0)
+                    if (launch(nothing, 1, 1, 1, 64, 1, 1, 0, NULL, parameters, NULL) != 0)
                         return 1;
+                const double first = now() - start;
+                synchronize();
                 const double middle = now();
                 for (int i = 0; i < BATCH; i++)
                     if (make(call, operation) != MISH_STATUS_OK) {
                         fprintf(stderr, "%s\n", mish_last_error());
                         return 1;
                     }
-                bare[b] = (middle - start) / BATCH;
+                bare[b] = first / BATCH;
                 whole[b] = (now() - middle) / BATCH;
             }
             qsort(bare, BATCHES, sizeof *bare, ascending);

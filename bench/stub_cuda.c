@@ -74,6 +74,25 @@ code cuCtxPopCurrent_v2(void **context) {
     return 0;
 }
 
+code cuCtxSetCurrent(void *context) {
+    (void)context;
+    return 0;
+}
+
+code cuCtxSynchronize(void) { return 0; }
+
+code cuMemAlloc_v2(uint64_t *address, size_t size) {
+    (void)size;
+    *address = UINT64_C(0x7f0000000000);
+    return 0;
+}
+
+code cuStreamCreate(void **stream, unsigned flags) {
+    (void)flags;
+    *stream = (void *)0x3000;
+    return 0;
+}
+
 code cuCtxGetCurrent(void **context) {
     *context = CONTEXT;
     return 0;

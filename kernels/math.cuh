@@ -369,31 +369,33 @@ MISH_TABLE double mish_sixteenths[16][2] = {MISH_EXP2_SIXTEENTHS_F64(MISH_TERM)}
 #undef MISH_TERM
 
 // For float64, in v = e^-|x|, so that nothing overflows and every rounding fades away from 0. The
-// numerators are multiplied out, which leaves no sum that cancels but at the zero of mish', and
-// there one of two small numbers, where pairs would have to make up for large ones:
+// numerators are multiplied out, which leaves no sum that cancels but at the derivatives' zeros,
+// and there one of two small numbers, where pairs would have to make up for large ones:
 //
 //              x < 0                              x > 0
 //   d          2 + v (2 + v)                      1 + v (2 + 2 v)
 //   mish       x v (1 - v (1 + v)/d)              x (1 - 2 v^2/d)
 //   mish'      v n/d^2                            1 + v n/d^2
 //   n          4 + 4x + v (6 + 4x + v (4 + v))    v (4x - 2 + v (4x - 4 - 4 v))
+//   mish''     v n/d^3                            v^2 n/d^3
+//   n          16 + 8x + v (32 + 8x + v (         8 - 8x + v (24 - 12x + v (
+//              24 - 12x + v (8 - 8x)))            32 + 8x + v (16 + 8x)))
 struct Rational {
     typedef Limits<double> L;
 
-    // x, limited.
-    double x;
+    // |x|, limited, and whether x is negative.
+    double size;
     bool left;
     // v = scale (1 + q) 2^k_rest, k_rest what the limit of k cut off; scale has 11 bits.
     double scale, q;
     mish_i32 k_rest;
-    // v without 2^k_rest, rounded; d = whole + v (2 + twice v), and w is 1/d to about 20 bits.
-    double v, twice, whole, w;
+    // v without 2^k_rest, rounded; d = whole + v (2 + twice v).
+    double v, twice, whole;
 
     // |x| is limited to `reach` and k to k_min.
-    MISH_DEVICE Rational(double any, double reach, mish_i32 k_min) {
-        const double size = mish_limited(any, reach);
-        x = mish_with_sign(size, any);
-        left = mish_is_negative(any);
+    MISH_DEVICE Rational(double x, double reach, mish_i32 k_min) {
+        size = mish_limited(x, reach);
+        left = mish_is_negative(x);
         // -|x| = (k + j/16) ln 2 + r
         const double biased = mish_fma(-size, 16 * L::log2_e(), L::magic());
         const double steps = biased - L::magic();
@@ -414,41 +416,85 @@ struct Rational {
         v = mish_fma(scale, q, scale);
         twice = left ? 1.0 : 2.0;
         whole = left ? 2.0 : 1.0;
-        w = mish_reciprocal_start(mish_fma(v, mish_fma(v, twice, 2.0), whole));
     }
 
+    // What the derivatives share.
+    struct Quotient {
+        // 1/d = w (1 + off + off^2 + ...), w with 20 bits.
+        double w, off;
+        // What rounding cut off v; v w in two parts; scale w^2, exact.
+        double v_low, vw, vw_low, square;
+
+        MISH_DEVICE explicit Quotient(const Rational &c) {
+            const double b = mish_fma(c.v, c.twice, 2.0);
+            w = mish_reciprocal_start(mish_fma(c.v, b, c.whole));
+            square = c.scale * (w * w);
+            v_low = mish_fma(c.scale, c.q, c.scale - c.v);
+            vw = c.v * w;
+            vw_low = mish_fma(v_low, w, mish_fma(c.v, w, -vw));
+            // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not
+            // count.
+            const double twice_vw = c.twice * vw;
+            const double whole_off = mish_fma(-vw, 2.0, mish_fma(-c.whole, w, 1.0));
+            const double v_off = mish_fma(-twice_vw, v_low, mish_fma(-twice_vw, c.v, whole_off));
+            off = mish_fma(-vw_low, b, v_off);
+        }
+    };
+
     // mish'(x)/2^k_rest
-    MISH_DEVICE double first() const {
-        const double v_low = mish_fma(scale, q, scale - v);
-        const double c0 = left ? mish_fma(4.0, x, 4.0) : 0.0;
-        const double c1 = mish_fma(4.0, x, left ? 6.0 : -2.0);
-        const double c2 = left ? 4.0 : mish_fma(4.0, x, -4.0);
+    MISH_DEVICE double first(const Quotient &c) const {
+        const double sum = mish_fma(-4.0, size, 4.0);
+        const double c0 = left ? sum : 0.0;
+        const double c1 = left ? sum + 2.0 : 2.0 - sum;
+        const double c2 = left ? 4.0 : -sum;
         const double c3 = left ? 1.0 : -4.0;
         const double n2 = mish_fma(c3, v, c2), n1 = mish_fma(n2, v, c1);
         // v_low times the derivative of what v multiplies, but for its smallest part.
-        const double n = mish_fma(n1, v, mish_fma(v_low, mish_fma(n2, v, n1), c0));
-        // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not count.
-        const double vw = v * w, vw_low = mish_fma(v_low, w, mish_fma(v, w, -vw));
-        const double b = mish_fma(v, twice, 2.0), twice_vw = twice * vw;
-        const double whole_off = mish_fma(-vw, 2.0, mish_fma(-whole, w, 1.0));
-        const double v_off = mish_fma(-twice_vw, v_low, mish_fma(-twice_vw, v, whole_off));
-        const double off = mish_fma(-vw_low, b, v_off);
-        const double g = off * mish_fma(off, mish_fma(off, 4.0, 3.0), 2.0);  // (1/(d w))^2 - 1
-        const double p = n * (scale * (w * w));                              // scale w^2 is exact
+        const double n = mish_fma(n1, v, mish_fma(c.v_low, mish_fma(n2, v, n1), c0));
+        // (1/(d w))^2 - 1
+        const double g = c.off * mish_fma(c.off, mish_fma(c.off, 4.0, 3.0), 2.0);
+        const double p = n * c.square;
         return mish_fma(p, mish_fma(q, g, q + g), p + (left ? 0.0 : 1.0));
+    }
+
+    // mish''(x)/2^k_rest, on the right /2^(2 k_rest). Where it vanishes on the right, at 1.49, it
+    // is steep and the coefficients of v and v^2 are large: 15 and 40 of them go separate ways, so
+    // that what is rounded is small.
+    MISH_DEVICE double second(const Quotient &c) const {
+        const double c0 = mish_fma(-8.0, size, left ? 16.0 : 8.0);
+        const double c1 = mish_fma(left ? -8.0 : -12.0, size, left ? 17.0 : 9.0);
+        const double c2 = mish_fma(left ? 12.0 : 8.0, size, left ? -16.0 : -8.0);
+        const double c3 = mish_fma(8.0, size, left ? 8.0 : 16.0);
+        const double n2 = mish_fma(c3, v, c2);
+        const double n1 = mish_fma(n2, v, mish_fma(40.0, v, c1));
+        const double n0 = mish_fma(15.0, v, c0);
+        const double n = mish_fma(n1, v, n0);
+        // 64 v + 14 is the derivative of n by v near both zeros, and roughly everywhere.
+        const double n_low = mish_fma(mish_fma(64.0, v, 14.0), c.v_low, mish_fma(n1, v, n0 - n));
+        // (1/(d w))^3 - 1
+        const double g = c.off * mish_fma(c.off, mish_fma(c.off, 10.0, 6.0), 3.0);
+        const double w = left ? c.w : c.vw, w_low = left ? 0.0 : c.vw_low;
+        const double nw = n * w;
+        const double nw_low = mish_fma(n_low, w, mish_fma(n, w_low, mish_fma(n, w, -nw)));
+        const double p = nw * c.square;
+        const double p_low = mish_fma(nw_low, c.square, mish_fma(nw, c.square, -p));
+        return mish_fma(p, mish_fma(q, g, q + g), p_low) + p;
     }
 
     static MISH_DEVICE double forward(double x) {
         const Rational c(x, 760.0, -1000);
-        const double vw = c.v * c.w, b = mish_fma(c.v, c.twice, 2.0);
-        const double off = mish_fma(-vw, b, mish_fma(-c.whole, c.w, 1.0));
+        const double b = mish_fma(c.v, c.twice, 2.0);
+        const double w = mish_reciprocal_start(mish_fma(c.v, b, c.whole));
+        // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not count.
+        const double vw = c.v * w;
+        const double off = mish_fma(-vw, b, mish_fma(-c.whole, w, 1.0));
         const double g = mish_fma(off, mish_fma(off, off, off), off);  // 1/(d w) - 1
         const double factor = c.left ? 1.0 + c.v : c.v + c.v;
         const double h = vw * factor, h_low = mish_fma(vw, factor, -h);
         const double scale = c.left ? c.scale : 1.0, q = c.left ? c.q : 0.0;
         // (1 + q) (1 - h (1 + g)) - 1
         const double change = (mish_fma(-h, mish_fma(q, g, q + g), q) - h_low) - h;
-        double y = mish_with_sign(mish_fma(c.x * scale, change, c.x * scale), x);
+        double y = mish_with_sign(mish_fma(c.size * scale, change, c.size * scale), x);
         if (mish_size(x) >= mish_size(690.0))
             y = c.left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
         return y;
@@ -456,7 +502,7 @@ struct Rational {
 
     static MISH_DEVICE double backward(double grad_y, double x) {
         const Rational c(x, 1480.0, -1000);
-        double y = grad_y * c.first();
+        double y = grad_y * c.first(Quotient(c));
         if (mish_size(x) >= mish_size(690.0)) {
             if (c.left) y = mish_descend(y, c.k_rest);
             if (x != x) y = x;
@@ -466,7 +512,23 @@ struct Rational {
 
     static MISH_DEVICE void double_backward(double grad_grad_x, double grad_y, double x,
                                             double &grad_grad_y, double &grad_x) {
-        Exact<double>::double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x);
+        const Rational c(x, 2200.0, -200);
+        const Quotient quotient(c);
+        grad_grad_y = grad_grad_x * c.first(quotient);
+        const double second = c.second(quotient);
+        // Neither product leaves the normal numbers before the result does.
+        grad_x = grad_grad_x * second * grad_y;
+        if (mish_size(x) >= mish_size(138.0) || !mish_is_tame(grad_grad_x)) {
+            // Further down mish' is zero beside any gradient.
+            const mish_i32 rest = mish_max(c.k_rest, 2 * L::exp2_min());
+            if (c.left) grad_grad_y = mish_descend(grad_grad_y, rest);
+            mish_i32 a_exponent, b_exponent;
+            const double a = mish_split(grad_grad_x, a_exponent);
+            const double b = mish_split(grad_y, b_exponent);
+            const mish_i32 second_rest = c.left ? c.k_rest : 2 * c.k_rest;
+            grad_x = mish_scale(a * second * b, a_exponent + b_exponent + second_rest);
+            if (x != x) grad_grad_y = grad_x = x;
+        }
     }
 };
 

@@ -420,15 +420,17 @@ struct Rational {
 
     // What the derivatives share.
     struct Quotient {
-        // 1/d = w (1 + off + off^2 + ...), w with 20 bits.
-        double w, off;
-        // What rounding cut off v; v w in two parts; scale w^2, exact.
+        // 1/d = w (1 + more), w with 20 bits.
+        double w, more;
+        // What rounding cut off v; v w in two parts; 8 scale w^2, exact.
         double v_low, vw, vw_low, square;
+        // (1 + q) (1 + more)^2 - 1
+        double change;
 
         MISH_DEVICE explicit Quotient(const Rational &c) {
             const double b = mish_fma(c.v, c.twice, 2.0);
             w = mish_reciprocal_start(mish_fma(c.v, b, c.whole));
-            square = c.scale * (w * w);
+            square = f64_from_bits(bits_from_f64(c.scale) + (3ull << 52)) * (w * w);
             v_low = mish_fma(c.scale, c.q, c.scale - c.v);
             vw = c.v * w;
             vw_low = mish_fma(v_low, w, mish_fma(c.v, w, -vw));
@@ -437,48 +439,47 @@ struct Rational {
             const double twice_vw = c.twice * vw;
             const double whole_off = mish_fma(-vw, 2.0, mish_fma(-c.whole, w, 1.0));
             const double v_off = mish_fma(-twice_vw, v_low, mish_fma(-twice_vw, c.v, whole_off));
-            off = mish_fma(-vw_low, b, v_off);
+            const double off = mish_fma(-vw_low, b, v_off);
+            more = mish_fma(off, mish_fma(off, off, off), off);
+            const double once = mish_fma(c.q, more, c.q + more);
+            change = mish_fma(once, more, once + more);
         }
     };
 
-    // mish'(x)/2^k_rest
+    // mish'(x)/2^k_rest. The numerators are an eighth of those above.
     MISH_DEVICE double first(const Quotient &c) const {
-        const double sum = mish_fma(-4.0, size, 4.0);
+        const double sum = mish_fma(-0.5, size, 0.5), turned = left ? sum : -sum;
         const double c0 = left ? sum : 0.0;
-        const double c1 = left ? sum + 2.0 : 2.0 - sum;
-        const double c2 = left ? 4.0 : -sum;
-        const double c3 = left ? 1.0 : -4.0;
+        const double c1 = turned + 0.25;
+        const double c2 = left ? 0.5 : turned;
+        const double c3 = left ? 0.125 : -0.5;
         const double n2 = mish_fma(c3, v, c2), n1 = mish_fma(n2, v, c1);
         // v_low times the derivative of what v multiplies, but for its smallest part.
         const double n = mish_fma(n1, v, mish_fma(c.v_low, mish_fma(n2, v, n1), c0));
-        // (1/(d w))^2 - 1
-        const double g = c.off * mish_fma(c.off, mish_fma(c.off, 4.0, 3.0), 2.0);
         const double p = n * c.square;
-        return mish_fma(p, mish_fma(q, g, q + g), p + (left ? 0.0 : 1.0));
+        return mish_fma(p, c.change, p + (left ? 0.0 : 1.0));
     }
 
     // mish''(x)/2^k_rest, on the right /2^(2 k_rest). Where it vanishes on the right, at 1.49, it
-    // is steep and the coefficients of v and v^2 are large: 15 and 40 of them go separate ways, so
+    // is steep and the coefficients of v and v^2 are large: 2 and 5 of them go separate ways, so
     // that what is rounded is small.
     MISH_DEVICE double second(const Quotient &c) const {
-        const double c0 = mish_fma(-8.0, size, left ? 16.0 : 8.0);
-        const double c1 = mish_fma(left ? -8.0 : -12.0, size, left ? 17.0 : 9.0);
-        const double c2 = mish_fma(left ? 12.0 : 8.0, size, left ? -16.0 : -8.0);
-        const double c3 = mish_fma(8.0, size, left ? 8.0 : 16.0);
+        const double c0 = whole - size;
+        const double c1 = mish_fma(left ? -1.0 : -1.5, size, whole);
+        const double c2 = mish_fma(left ? 1.5 : 1.0, size, -whole);
+        const double c3 = size + twice;
         const double n2 = mish_fma(c3, v, c2);
-        const double n1 = mish_fma(n2, v, mish_fma(40.0, v, c1));
-        const double n0 = mish_fma(15.0, v, c0);
+        const double n1 = mish_fma(n2, v, mish_fma(5.0, v, c1));
+        const double n0 = mish_fma(2.0, v, c0);
         const double n = mish_fma(n1, v, n0);
-        // 64 v + 14 is the derivative of n by v near both zeros, and roughly everywhere.
-        const double n_low = mish_fma(mish_fma(64.0, v, 14.0), c.v_low, mish_fma(n1, v, n0 - n));
-        // (1/(d w))^3 - 1
-        const double g = c.off * mish_fma(c.off, mish_fma(c.off, 10.0, 6.0), 3.0);
+        // 8 v + 7/4 is the derivative of n by v near both zeros, and roughly everywhere.
+        const double n_low = mish_fma(mish_fma(8.0, v, 1.75), c.v_low, mish_fma(n1, v, n0 - n));
         const double w = left ? c.w : c.vw, w_low = left ? 0.0 : c.vw_low;
         const double nw = n * w;
         const double nw_low = mish_fma(n_low, w, mish_fma(n, w_low, mish_fma(n, w, -nw)));
         const double p = nw * c.square;
         const double p_low = mish_fma(nw_low, c.square, mish_fma(nw, c.square, -p));
-        return mish_fma(p, mish_fma(q, g, q + g), p_low) + p;
+        return mish_fma(p, mish_fma(c.change, c.more, c.change + c.more), p_low) + p;
     }
 
     static MISH_DEVICE double forward(double x) {
@@ -518,7 +519,7 @@ struct Rational {
         const double second = c.second(quotient);
         // Neither product leaves the normal numbers before the result does.
         grad_x = grad_grad_x * second * grad_y;
-        if (mish_size(x) >= mish_size(138.0) || !mish_is_tame(grad_grad_x)) {
+        if ((mish_size(x) >= mish_size(138.0)) | !mish_is_tame(grad_grad_x)) {
             // Further down mish' is zero beside any gradient.
             const mish_i32 rest = mish_max(c.k_rest, 2 * L::exp2_min());
             if (c.left) grad_grad_y = mish_descend(grad_grad_y, rest);

@@ -27,9 +27,13 @@ VECTOR_BYTES = 16
 # Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
 # of a vector to compute at once, hints of loads and stores (`Cache` of kernels/device.cuh).
 CANDIDATES = list(itertools.product((128,), (1, 2, 4), (768, 1024, 1280, 1536, 1792), (0, 1, 2), (0,), (0,)))
-# More of them, for float64 alone: its elements are two words, so that 0 and 2 are the same, and its
-# table wants the first-level cache for itself.
-CANDIDATES_F64 = list(itertools.product((128,), (1, 2, 4), (768, 1024, 1280, 1536, 1792), (1, 2), (0, 2), (0, 1)))
+# For float64 alone: its elements are two words, so that 0 and 2 are the same, and its table wants the
+# first-level cache for itself (loads CACHE_NO_L1, stores CACHE_STREAM).
+CANDIDATES_F64 = [
+    (threads, vectors, resident, together, *hints)
+    for threads, hints in ((128, (0, 0)), (128, (2, 1)), (256, (0, 0)))
+    for vectors, resident, together in itertools.product((1, 2, 4), (768, 1024, 1280, 1536, 1792), (1, 2))
+]
 
 
 def header(threads, vectors, resident, together, load, store):

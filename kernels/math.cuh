@@ -140,10 +140,14 @@ MISH_DEVICE double mish_limited(double x, double bound) {
     const mish_u32 high = mish_u32(mish_min(mish_size(x), mish_size(bound)));
     return f64_from_bits(mish_u64(high) << 32 | mish_u32(bits_from_f64(x)));
 }
+// With `more` added to the upper half of a number whose lower half is zero.
+MISH_DEVICE double mish_raised(double x, mish_u32 more) {
+    return f64_from_bits(mish_u64(mish_u32(bits_from_f64(x) >> 32) + more) << 32);
+}
 MISH_DEVICE bool mish_is_negative(double x) { return mish_i32(bits_from_f64(x) >> 32) < 0; }
-MISH_DEVICE double mish_with_sign(double size, double sign) {
-    const mish_u64 mask = 0x8000000000000000ull;
-    return f64_from_bits((bits_from_f64(size) & ~mask) | (bits_from_f64(sign) & mask));
+// A size, which is not negative, with the sign of x.
+MISH_DEVICE double mish_with_sign(double size, double x) {
+    return f64_from_bits(bits_from_f64(size) | (bits_from_f64(x) & 0x8000000000000000ull));
 }
 
 // x 2^exponent for an exponent from 2 exp2_min to 0.
@@ -363,7 +367,8 @@ struct Wide {
     }
 };
 
-// 2^(j/16), each as a number of 11 bits and the logarithm of what that lacks.
+// 2^(j/16), each as a number of 11 bits and the logarithm of what that lacks. The bits are short of
+// j/16 of an exponent, so that adding 16 k + j sixteenths of an exponent to them gives 2^(k + j/16).
 #define MISH_TERM(power, left) {power, left},
 MISH_TABLE double mish_sixteenths[16][2] = {MISH_EXP2_SIXTEENTHS_F64(MISH_TERM)};
 #undef MISH_TERM
@@ -388,11 +393,12 @@ struct Rational {
     bool left;
     // v = scale (1 + q) 2^k_rest, k_rest what the limit of k cut off; scale has 11 bits.
     double scale, q;
-    mish_i32 k_rest;
+    mish_i32 k, k_rest;
     // v without 2^k_rest, rounded; d = whole + v (2 + twice v).
     double v, twice, whole;
 
-    // |x| is limited to `reach` and k to k_min.
+    // |x| is limited to `reach`, and k to k_min if that is not 0. Without a limit, scale is wrong
+    // where it is not a normal number.
     MISH_DEVICE Rational(double x, double reach, mish_i32 k_min) {
         size = mish_limited(x, reach);
         left = mish_is_negative(x);
@@ -401,7 +407,8 @@ struct Rational {
         const double steps = biased - L::magic();
         const mish_i32 sixteenths = mish_integer(biased);
         double power, lacking;
-        mish_pair(mish_sixteenths, sixteenths & 15, power, lacking);
+        const mish_i32 j = sixteenths & 15;
+        mish_pair(mish_sixteenths, j, power, lacking);
         const double reduced = mish_fma(steps, -L::ln2_high() / 16, -size);  // exact
         const double r = mish_fma(steps, -L::ln2_low() / 16, reduced) + lacking;
         double tail = 0.0;
@@ -410,12 +417,19 @@ struct Rational {
         MISH_EXP_TAIL_SHORT_F64(MISH_TERM)
 #undef MISH_TERM
         q = mish_fma(r * r, tail, r);
-        const mish_i32 k = mish_max(sixteenths >> 4, k_min);
-        k_rest = (sixteenths >> 4) - k;
-        scale = f64_from_bits(bits_from_f64(power) + (mish_u64(mish_u32(k) << 20) << 32));
+        const mish_i32 kept = k_min != 0 ? mish_max(sixteenths, k_min * 16 + j) : sixteenths;
+        k = kept >> 4;
+        k_rest = (sixteenths - kept) >> 4;
+        scale = mish_raised(power, mish_u32(kept) << 16);
         v = mish_fma(scale, q, scale);
         twice = left ? 1.0 : 2.0;
         whole = left ? 2.0 : 1.0;
+    }
+
+    // v 2^-k, for a k that was not limited.
+    MISH_DEVICE double significand() const {
+        const double power = mish_raised(scale, -mish_u32(k) << 20);
+        return mish_fma(power, q, power);
     }
 
     // What the derivatives share.
@@ -430,7 +444,7 @@ struct Rational {
         MISH_DEVICE explicit Quotient(const Rational &c) {
             const double b = mish_fma(c.v, c.twice, 2.0);
             w = mish_reciprocal_start(mish_fma(c.v, b, c.whole));
-            square = f64_from_bits(bits_from_f64(c.scale) + (3ull << 52)) * (w * w);
+            square = mish_raised(c.scale, 3u << 20) * (w * w);
             v_low = mish_fma(c.scale, c.q, c.scale - c.v);
             vw = c.v * w;
             vw_low = mish_fma(v_low, w, mish_fma(c.v, w, -vw));
@@ -483,29 +497,32 @@ struct Rational {
     }
 
     static MISH_DEVICE double forward(double x) {
-        const Rational c(x, 760.0, -1000);
+        const Rational c(x, 760.0, 0);
         const double b = mish_fma(c.v, c.twice, 2.0);
         const double w = mish_reciprocal_start(mish_fma(c.v, b, c.whole));
         // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not count.
         const double vw = c.v * w;
         const double off = mish_fma(-vw, b, mish_fma(-c.whole, w, 1.0));
         const double g = mish_fma(off, mish_fma(off, off, off), off);  // 1/(d w) - 1
-        const double factor = c.left ? 1.0 + c.v : c.v + c.v;
+        const double factor = mish_fma(c.v, c.twice, c.left ? 1.0 : 0.0);
         const double h = vw * factor, h_low = mish_fma(vw, factor, -h);
         const double scale = c.left ? c.scale : 1.0, q = c.left ? c.q : 0.0;
         // (1 + q) (1 - h (1 + g)) - 1
         const double change = (mish_fma(-h, mish_fma(q, g, q + g), q) - h_low) - h;
         double y = mish_with_sign(mish_fma(c.size * scale, change, c.size * scale), x);
         if (mish_size(x) >= mish_size(690.0))
-            y = c.left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
+            y = c.left && x == x ? mish_descend(-c.size * c.significand(), c.k) : x;
         return y;
     }
 
     static MISH_DEVICE double backward(double grad_y, double x) {
-        const Rational c(x, 1480.0, -1000);
+        const Rational c(x, 1480.0, 0);
         double y = grad_y * c.first(Quotient(c));
         if (mish_size(x) >= mish_size(690.0)) {
-            if (c.left) y = mish_descend(y, c.k_rest);
+            // (1 + x) v; the factor of the gradient stays normal.
+            const mish_i32 near = mish_max(c.k, -1000);
+            const double first = (1.0 - c.size) * c.significand() * mish_exp2<double>(near);
+            y = c.left ? mish_descend(grad_y * first, c.k - near) : grad_y;
             if (x != x) y = x;
         }
         return y;

@@ -6,9 +6,9 @@
 //   mish'  = e w (z + 1 + 4 x z w)
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
-// `Rational` (float64: mish and mish') multiplies the numerators out, in e^-|x|. `Exact` (float64's
-// mish'', float32) is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum
-// of two numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
+// `Rational` (float64) multiplies the numerators out, in e^-|x|. `Exact` (float32) is
+// src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum of two numbers
+// (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
 // src/cpu/math/plain.rs: the formulas as they stand, in double for float elements, for GPUs whose
 // double is half as fast as their float. `Brief` (float16) and `Factored` (bfloat16) are the same
 // formulas in plain float: their error, a few units of float's last place, is far below what
@@ -21,7 +21,7 @@
 
 template <typename F> struct Limits;
 
-// The thresholds: for double those of src/cpu/math/paired.rs, which says what they are.
+// The thresholds; src/cpu/math/paired.rs, which has others, says what they are.
 template <> struct Limits<float> {
     static MISH_DEVICE float magic() { return 12582912.0f; }
     static MISH_DEVICE float log2_e() { return float(MISH_LOG2_E); }
@@ -37,8 +37,6 @@ template <> struct Limits<float> {
     static MISH_DEVICE float backward_min() { return -210.0f; }
     static MISH_DEVICE float second_min() { return -300.0f; }
     static MISH_DEVICE float second_max() { return 150.0f; }
-    static MISH_DEVICE bool carried() { return true; }
-    static MISH_DEVICE bool shortcut() { return false; }
     static MISH_DEVICE float exp_tail(float r) {
         float sum = 0.0f;
         bool first = true;
@@ -54,27 +52,7 @@ template <> struct Limits<double> {
     static MISH_DEVICE double log2_e() { return MISH_LOG2_E; }
     static MISH_DEVICE double ln2_high() { return MISH_LN2_HIGH_F64; }
     static MISH_DEVICE double ln2_low() { return MISH_LN2_LOW_F64; }
-    static MISH_DEVICE mish_i32 half_digits() { return 26; }
-    static MISH_DEVICE mish_i32 k_min() { return -200; }
-    static MISH_DEVICE mish_i32 k_max() { return 60; }
     static MISH_DEVICE mish_i32 exp2_min() { return -1022; }
-    static MISH_DEVICE double forward_min() { return -760.0; }
-    static MISH_DEVICE double first_max() { return 25.0; }
-    static MISH_DEVICE double backward_min() { return -1480.0; }
-    static MISH_DEVICE double second_min() { return -2200.0; }
-    static MISH_DEVICE double second_max() { return 1120.0; }
-    // Half a unit in the last place is not worth seven operations.
-    static MISH_DEVICE bool carried() { return false; }
-    // A branch costs less than the double arithmetic that it saves.
-    static MISH_DEVICE bool shortcut() { return true; }
-    static MISH_DEVICE double exp_tail(double r) {
-        double sum = 0.0;
-        bool first = true;
-#define MISH_TERM(c) sum = first ? c : mish_fma(sum, r, c); first = false;
-        MISH_EXP_TAIL_F64(MISH_TERM)
-#undef MISH_TERM
-        return sum;
-    }
 };
 
 // The integer in `biased` = integer + magic.
@@ -96,7 +74,6 @@ MISH_DEVICE mish_i32 mish_min(mish_i32 a, mish_i32 b) { return a < b ? a : b; }
 MISH_DEVICE mish_i32 mish_max(mish_i32 a, mish_i32 b) { return a > b ? a : b; }
 
 // Whether a gradient times mish'' is a normal number wherever k is not limited.
-MISH_DEVICE bool mish_is_tame(float) { return false; }
 MISH_DEVICE bool mish_is_tame(double grad) {
     return (mish_u32(bits_from_f64(grad) >> 32) & 0x7fffffffu) > 0x20000000u;  // 2^-511
 }
@@ -168,7 +145,7 @@ template <typename F> struct Exact {
     bool carried;
 
     // For the second derivative k is limited from above as well.
-    MISH_DEVICE Exact(F x, bool second) : carried(second && L::carried()) {
+    MISH_DEVICE Exact(F x, bool second) : carried(second) {
         const F biased = mish_fma(x, L::log2_e(), L::magic());
         const F k = biased - L::magic();
         const F reduced = mish_fma(k, -L::ln2_high(), x);  // exact
@@ -273,7 +250,7 @@ template <typename F> struct Exact {
         const F a_low = (two - a) + c.e;
         const F n = c.e * a;
         F n_low = mish_fma(c.e, a_low, mish_fma(c.e, a, -n));
-        if (L::carried()) n_low = mish_fma(c.e_low, a + c.e, n_low);
+        n_low = mish_fma(c.e_low, a + c.e, n_low);
         const F d = n + two;
         const F d_low = rest(two, n, d, c.limited > 0) + n_low;
         const F w = mish_reciprocal(d);
@@ -299,11 +276,6 @@ template <typename F> struct Exact {
         const mish_i32 first_rest = mish_max(c.k_rest, 2 * L::exp2_min());
         grad_grad_y = c.times_first(grad_grad_x, c.first(clamped, denominator), first_rest);
         const F second = c.second(clamped, denominator);
-        if (L::shortcut() && c.k_rest == 0 && mish_is_tame(grad_grad_x)) {
-            // Nothing to lose: the first product stays normal.
-            grad_x = grad_grad_x * (second * mish_exp2<F>(c.limited + 3)) * grad_y;
-            return;
-        }
         // mish'' ~ e^x on the left and e^-2x on the right. The bounds are past every number's k;
         // a NaN's is anything.
         const mish_i32 bound = -4 * L::exp2_min();

@@ -155,7 +155,6 @@ def cuda():
         *logarithm("F32", True),
         *exponential("EXP_TAIL_F32", True, 4),
         *logarithm("F64", False),
-        *exponential("EXP_TAIL_F64", False, 9),
         # A sixteenth of the range, and what rounding 2^(j/16) to 11 bits adds to it.
         *exponential("EXP_TAIL_SHORT_F64", False, 4, REACH / 16 * mp.mpf("1.02")),
         *powers("EXP2_SIXTEENTHS_F64", 16, 11),

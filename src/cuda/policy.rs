@@ -177,19 +177,19 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "forward",
         dtype: "f64",
-        policy: tuned(128, 2, 1280, 1),
+        policy: tuned(128, 2, 1792, 1),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "f64",
-        policy: tuned(128, 2, 1280, 1),
+        policy: tuned(128, 4, 1024, 2),
     },
     Rule {
         sm: 90,
         op: "double_backward",
         dtype: "f64",
-        policy: tuned(128, 2, 1024, 1),
+        policy: tuned(128, 2, 1024, 2),
     },
     // One operand to load, and few registers needed per vector: four in flight.
     Rule {

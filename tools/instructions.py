@@ -54,7 +54,7 @@ def usual(lines, labels, start, end):
     taken, i = [], start
     while i < end:
         taken.append(lines[i])
-        branch = re.search(r"^@\S+ BRA `\(\.(L_x_\d+)\)", lines[i])
+        branch = re.search(r"^@\S+ BRA (?:!?U?P\d, )?`\(\.(L_x_\d+)\)", lines[i])
         to = labels.get(branch[1], 0) if branch else 0
         skipped = [opcode(line)[:3] for line in lines[i + 1 : to]]
         i = to if i < to <= end and not {"STG", "LDG"} & set(skipped) else i + 1

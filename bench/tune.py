@@ -25,18 +25,25 @@ DTYPES = {"f16": "F16", "bf16": "BF16", "f32": "F32", "f64": "F64"}
 VECTOR_BYTES = 16
 
 # Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
-# of a vector to compute at once.
-CANDIDATES = list(itertools.product((128,), (1, 2, 4), (768, 1024, 1280, 1536, 1792), (0, 1, 2)))
+# of a vector to compute at once, hints of loads and stores (`Cache` of kernels/device.cuh).
+CANDIDATES = list(itertools.product((128,), (1, 2, 4), (768, 1024, 1280, 1536, 1792), (0, 1, 2), (0,), (0,)))
+# For float64 alone: its elements are two words, so that 0 and 2 are the same, and its table wants the
+# first-level cache for itself (loads CACHE_NO_L1, stores CACHE_STREAM).
+CANDIDATES_F64 = [
+    (threads, vectors, resident, together, *hints)
+    for threads, hints in ((128, (0, 0)), (128, (2, 1)), (256, (0, 0)))
+    for vectors, resident, together in itertools.product((1, 2, 4), (768, 1024, 1280, 1536, 1792), (1, 2))
+]
 
 
-def header(threads, vectors, resident, together):
+def header(threads, vectors, resident, together, load, store):
     text = "template <class O, class E> struct Policy;\n"
     for (op, _), element in itertools.product(OPERATIONS.values(), DTYPES.values()):
         text += (
             f"template <> struct Policy<{op}, {element}> {{ static const int THREADS = {threads};"
             f" static const int BLOCKS = {max(1, resident // threads)}; static const int VECTORS = {vectors};"
-            f" static const int VECTOR_BYTES = {VECTOR_BYTES}; static const int TOGETHER = {together}; static const Cache LOAD = CACHE_DEFAULT;"
-            f" static const Cache STORE = CACHE_DEFAULT; static const int STRIDED_UNITS = 1; }};\n"
+            f" static const int VECTOR_BYTES = {VECTOR_BYTES}; static const int TOGETHER = {together}; static const Cache LOAD = Cache({load});"
+            f" static const Cache STORE = Cache({store}); static const int STRIDED_UNITS = 1; }};\n"
         )
     return text
 
@@ -76,8 +83,9 @@ def compiled(candidate, sm, folder, kernels, dtypes):
 
 def compile_all(arguments):
     arguments.out.mkdir(parents=True, exist_ok=True)
+    candidates = CANDIDATES_F64 if arguments.dtypes == ["f64"] else CANDIDATES
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-        jobs = {c: pool.submit(compiled, c, arguments.sm, arguments.out, arguments.kernels, arguments.dtypes) for c in CANDIDATES}
+        jobs = {c: pool.submit(compiled, c, arguments.sm, arguments.out, arguments.kernels, arguments.dtypes) for c in candidates}
         report = {"-".join(map(str, c)): job.result() for c, job in jobs.items()}
     (arguments.out / "registers.json").write_text(json.dumps(report, indent=1))
 
@@ -178,7 +186,7 @@ def time_all(arguments):
                 print("   ", r["impl"], r["policy"], r["us_median"], r["us_min"], r["tb_per_s"], flush=True)
         del x, g, h, y, z, operands, cases
         torch.cuda.empty_cache()
-    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident", "together"], "rows": rows}
+    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident", "together", "load", "store"], "rows": rows}
     arguments.out.write_text(json.dumps(report, indent=0))
 
 

@@ -6,9 +6,9 @@
 //   mish'  = e w (z + 1 + 4 x z w)
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
-// `Rational` (float64: mish and mish') multiplies the numerators out, in e^-|x|. `Exact` (float64's
-// mish'', float32) is src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum
-// of two numbers (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
+// `Rational` (float64) multiplies the numerators out, in e^-|x|. `Exact` (float32) is
+// src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum of two numbers
+// (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
 // src/cpu/math/plain.rs: the formulas as they stand, in double for float elements, for GPUs whose
 // double is half as fast as their float. `Brief` (float16) and `Factored` (bfloat16) are the same
 // formulas in plain float: their error, a few units of float's last place, is far below what
@@ -21,7 +21,7 @@
 
 template <typename F> struct Limits;
 
-// The thresholds: for double those of src/cpu/math/paired.rs, which says what they are.
+// The thresholds; src/cpu/math/paired.rs, which has others, says what they are.
 template <> struct Limits<float> {
     static MISH_DEVICE float magic() { return 12582912.0f; }
     static MISH_DEVICE float log2_e() { return float(MISH_LOG2_E); }
@@ -37,8 +37,6 @@ template <> struct Limits<float> {
     static MISH_DEVICE float backward_min() { return -210.0f; }
     static MISH_DEVICE float second_min() { return -300.0f; }
     static MISH_DEVICE float second_max() { return 150.0f; }
-    static MISH_DEVICE bool carried() { return true; }
-    static MISH_DEVICE bool shortcut() { return false; }
     static MISH_DEVICE float exp_tail(float r) {
         float sum = 0.0f;
         bool first = true;
@@ -54,27 +52,7 @@ template <> struct Limits<double> {
     static MISH_DEVICE double log2_e() { return MISH_LOG2_E; }
     static MISH_DEVICE double ln2_high() { return MISH_LN2_HIGH_F64; }
     static MISH_DEVICE double ln2_low() { return MISH_LN2_LOW_F64; }
-    static MISH_DEVICE mish_i32 half_digits() { return 26; }
-    static MISH_DEVICE mish_i32 k_min() { return -200; }
-    static MISH_DEVICE mish_i32 k_max() { return 60; }
     static MISH_DEVICE mish_i32 exp2_min() { return -1022; }
-    static MISH_DEVICE double forward_min() { return -760.0; }
-    static MISH_DEVICE double first_max() { return 25.0; }
-    static MISH_DEVICE double backward_min() { return -1480.0; }
-    static MISH_DEVICE double second_min() { return -2200.0; }
-    static MISH_DEVICE double second_max() { return 1120.0; }
-    // Half a unit in the last place is not worth seven operations.
-    static MISH_DEVICE bool carried() { return false; }
-    // A branch costs less than the double arithmetic that it saves.
-    static MISH_DEVICE bool shortcut() { return true; }
-    static MISH_DEVICE double exp_tail(double r) {
-        double sum = 0.0;
-        bool first = true;
-#define MISH_TERM(c) sum = first ? c : mish_fma(sum, r, c); first = false;
-        MISH_EXP_TAIL_F64(MISH_TERM)
-#undef MISH_TERM
-        return sum;
-    }
 };
 
 // The integer in `biased` = integer + magic.
@@ -96,7 +74,6 @@ MISH_DEVICE mish_i32 mish_min(mish_i32 a, mish_i32 b) { return a < b ? a : b; }
 MISH_DEVICE mish_i32 mish_max(mish_i32 a, mish_i32 b) { return a > b ? a : b; }
 
 // Whether a gradient times mish'' is a normal number wherever k is not limited.
-MISH_DEVICE bool mish_is_tame(float) { return false; }
 MISH_DEVICE bool mish_is_tame(double grad) {
     return (mish_u32(bits_from_f64(grad) >> 32) & 0x7fffffffu) > 0x20000000u;  // 2^-511
 }
@@ -140,10 +117,14 @@ MISH_DEVICE double mish_limited(double x, double bound) {
     const mish_u32 high = mish_u32(mish_min(mish_size(x), mish_size(bound)));
     return f64_from_bits(mish_u64(high) << 32 | mish_u32(bits_from_f64(x)));
 }
+// With `more` added to the upper half of a number whose lower half is zero.
+MISH_DEVICE double mish_raised(double x, mish_u32 more) {
+    return f64_from_bits(mish_u64(mish_u32(bits_from_f64(x) >> 32) + more) << 32);
+}
 MISH_DEVICE bool mish_is_negative(double x) { return mish_i32(bits_from_f64(x) >> 32) < 0; }
-MISH_DEVICE double mish_with_sign(double size, double sign) {
-    const mish_u64 mask = 0x8000000000000000ull;
-    return f64_from_bits((bits_from_f64(size) & ~mask) | (bits_from_f64(sign) & mask));
+// A size, which is not negative, with the sign of x.
+MISH_DEVICE double mish_with_sign(double size, double x) {
+    return f64_from_bits(bits_from_f64(size) | (bits_from_f64(x) & 0x8000000000000000ull));
 }
 
 // x 2^exponent for an exponent from 2 exp2_min to 0.
@@ -164,7 +145,7 @@ template <typename F> struct Exact {
     bool carried;
 
     // For the second derivative k is limited from above as well.
-    MISH_DEVICE Exact(F x, bool second) : carried(second && L::carried()) {
+    MISH_DEVICE Exact(F x, bool second) : carried(second) {
         const F biased = mish_fma(x, L::log2_e(), L::magic());
         const F k = biased - L::magic();
         const F reduced = mish_fma(k, -L::ln2_high(), x);  // exact
@@ -269,7 +250,7 @@ template <typename F> struct Exact {
         const F a_low = (two - a) + c.e;
         const F n = c.e * a;
         F n_low = mish_fma(c.e, a_low, mish_fma(c.e, a, -n));
-        if (L::carried()) n_low = mish_fma(c.e_low, a + c.e, n_low);
+        n_low = mish_fma(c.e_low, a + c.e, n_low);
         const F d = n + two;
         const F d_low = rest(two, n, d, c.limited > 0) + n_low;
         const F w = mish_reciprocal(d);
@@ -295,11 +276,6 @@ template <typename F> struct Exact {
         const mish_i32 first_rest = mish_max(c.k_rest, 2 * L::exp2_min());
         grad_grad_y = c.times_first(grad_grad_x, c.first(clamped, denominator), first_rest);
         const F second = c.second(clamped, denominator);
-        if (L::shortcut() && c.k_rest == 0 && mish_is_tame(grad_grad_x)) {
-            // Nothing to lose: the first product stays normal.
-            grad_x = grad_grad_x * (second * mish_exp2<F>(c.limited + 3)) * grad_y;
-            return;
-        }
         // mish'' ~ e^x on the left and e^-2x on the right. The bounds are past every number's k;
         // a NaN's is anything.
         const mish_i32 bound = -4 * L::exp2_min();
@@ -363,43 +339,48 @@ struct Wide {
     }
 };
 
-// 2^(j/16), each as a number of 11 bits and the logarithm of what that lacks.
+// 2^(j/16), each as a number of 11 bits and the logarithm of what that lacks. The bits are short of
+// j/16 of an exponent, so that adding 16 k + j sixteenths of an exponent to them gives 2^(k + j/16).
 #define MISH_TERM(power, left) {power, left},
 MISH_TABLE double mish_sixteenths[16][2] = {MISH_EXP2_SIXTEENTHS_F64(MISH_TERM)};
 #undef MISH_TERM
 
 // For float64, in v = e^-|x|, so that nothing overflows and every rounding fades away from 0. The
-// numerators are multiplied out, which leaves no sum that cancels but at the zero of mish', and
-// there one of two small numbers, where pairs would have to make up for large ones:
+// numerators are multiplied out, which leaves no sum that cancels but at the derivatives' zeros,
+// and there one of two small numbers, where pairs would have to make up for large ones:
 //
 //              x < 0                              x > 0
 //   d          2 + v (2 + v)                      1 + v (2 + 2 v)
 //   mish       x v (1 - v (1 + v)/d)              x (1 - 2 v^2/d)
 //   mish'      v n/d^2                            1 + v n/d^2
 //   n          4 + 4x + v (6 + 4x + v (4 + v))    v (4x - 2 + v (4x - 4 - 4 v))
+//   mish''     v n/d^3                            v^2 n/d^3
+//   n          16 + 8x + v (32 + 8x + v (         8 - 8x + v (24 - 12x + v (
+//              24 - 12x + v (8 - 8x)))            32 + 8x + v (16 + 8x)))
 struct Rational {
     typedef Limits<double> L;
 
-    // x, limited.
-    double x;
+    // |x|, limited, and whether x is negative.
+    double size;
     bool left;
     // v = scale (1 + q) 2^k_rest, k_rest what the limit of k cut off; scale has 11 bits.
     double scale, q;
-    mish_i32 k_rest;
-    // v without 2^k_rest, rounded; d = whole + v (2 + twice v), and w is 1/d to about 20 bits.
-    double v, twice, whole, w;
+    mish_i32 k, k_rest;
+    // v without 2^k_rest, rounded; d = whole + v (2 + twice v).
+    double v, twice, whole;
 
-    // |x| is limited to `reach` and k to k_min.
-    MISH_DEVICE Rational(double any, double reach, mish_i32 k_min) {
-        const double size = mish_limited(any, reach);
-        x = mish_with_sign(size, any);
-        left = mish_is_negative(any);
+    // |x| is limited to `reach`, and k to k_min if that is not 0. Without a limit, scale is wrong
+    // where it is not a normal number.
+    MISH_DEVICE Rational(double x, double reach, mish_i32 k_min) {
+        size = mish_limited(x, reach);
+        left = mish_is_negative(x);
         // -|x| = (k + j/16) ln 2 + r
         const double biased = mish_fma(-size, 16 * L::log2_e(), L::magic());
         const double steps = biased - L::magic();
         const mish_i32 sixteenths = mish_integer(biased);
         double power, lacking;
-        mish_pair(mish_sixteenths, sixteenths & 15, power, lacking);
+        const mish_i32 j = sixteenths & 15;
+        mish_pair(mish_sixteenths, j, power, lacking);
         const double reduced = mish_fma(steps, -L::ln2_high() / 16, -size);  // exact
         const double r = mish_fma(steps, -L::ln2_low() / 16, reduced) + lacking;
         double tail = 0.0;
@@ -408,57 +389,112 @@ struct Rational {
         MISH_EXP_TAIL_SHORT_F64(MISH_TERM)
 #undef MISH_TERM
         q = mish_fma(r * r, tail, r);
-        const mish_i32 k = mish_max(sixteenths >> 4, k_min);
-        k_rest = (sixteenths >> 4) - k;
-        scale = f64_from_bits(bits_from_f64(power) + (mish_u64(mish_u32(k) << 20) << 32));
+        const mish_i32 kept = k_min != 0 ? mish_max(sixteenths, k_min * 16 + j) : sixteenths;
+        k = kept >> 4;
+        k_rest = (sixteenths - kept) >> 4;
+        scale = mish_raised(power, mish_u32(kept) << 16);
         v = mish_fma(scale, q, scale);
         twice = left ? 1.0 : 2.0;
         whole = left ? 2.0 : 1.0;
-        w = mish_reciprocal_start(mish_fma(v, mish_fma(v, twice, 2.0), whole));
     }
 
-    // mish'(x)/2^k_rest
-    MISH_DEVICE double first() const {
-        const double v_low = mish_fma(scale, q, scale - v);
-        const double c0 = left ? mish_fma(4.0, x, 4.0) : 0.0;
-        const double c1 = mish_fma(4.0, x, left ? 6.0 : -2.0);
-        const double c2 = left ? 4.0 : mish_fma(4.0, x, -4.0);
-        const double c3 = left ? 1.0 : -4.0;
+    // v 2^-k, for a k that was not limited.
+    MISH_DEVICE double significand() const {
+        const double power = mish_raised(scale, -mish_u32(k) << 20);
+        return mish_fma(power, q, power);
+    }
+
+    // What the derivatives share.
+    struct Quotient {
+        // 1/d = w (1 + more), w with 20 bits.
+        double w, more;
+        // What rounding cut off v; v w in two parts; 8 scale w^2, exact.
+        double v_low, vw, vw_low, square;
+        // (1 + q) (1 + more)^2 - 1
+        double change;
+
+        MISH_DEVICE explicit Quotient(const Rational &c) {
+            const double b = mish_fma(c.v, c.twice, 2.0);
+            w = mish_reciprocal_start(mish_fma(c.v, b, c.whole));
+            square = mish_raised(c.scale, 3u << 20) * (w * w);
+            v_low = mish_fma(c.scale, c.q, c.scale - c.v);
+            vw = c.v * w;
+            vw_low = mish_fma(v_low, w, mish_fma(c.v, w, -vw));
+            // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not
+            // count.
+            const double twice_vw = c.twice * vw;
+            const double whole_off = mish_fma(-vw, 2.0, mish_fma(-c.whole, w, 1.0));
+            const double v_off = mish_fma(-twice_vw, v_low, mish_fma(-twice_vw, c.v, whole_off));
+            const double off = mish_fma(-vw_low, b, v_off);
+            more = mish_fma(off, mish_fma(off, off, off), off);
+            const double once = mish_fma(c.q, more, c.q + more);
+            change = mish_fma(once, more, once + more);
+        }
+    };
+
+    // mish'(x)/2^k_rest. The numerators are an eighth of those above.
+    MISH_DEVICE double first(const Quotient &c) const {
+        const double sum = mish_fma(-0.5, size, 0.5), turned = left ? sum : -sum;
+        const double c0 = left ? sum : 0.0;
+        const double c1 = turned + 0.25;
+        const double c2 = left ? 0.5 : turned;
+        const double c3 = left ? 0.125 : -0.5;
         const double n2 = mish_fma(c3, v, c2), n1 = mish_fma(n2, v, c1);
         // v_low times the derivative of what v multiplies, but for its smallest part.
-        const double n = mish_fma(n1, v, mish_fma(v_low, mish_fma(n2, v, n1), c0));
-        // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not count.
-        const double vw = v * w, vw_low = mish_fma(v_low, w, mish_fma(v, w, -vw));
-        const double b = mish_fma(v, twice, 2.0), twice_vw = twice * vw;
-        const double whole_off = mish_fma(-vw, 2.0, mish_fma(-whole, w, 1.0));
-        const double v_off = mish_fma(-twice_vw, v_low, mish_fma(-twice_vw, v, whole_off));
-        const double off = mish_fma(-vw_low, b, v_off);
-        const double g = off * mish_fma(off, mish_fma(off, 4.0, 3.0), 2.0);  // (1/(d w))^2 - 1
-        const double p = n * (scale * (w * w));                              // scale w^2 is exact
-        return mish_fma(p, mish_fma(q, g, q + g), p + (left ? 0.0 : 1.0));
+        const double n = mish_fma(n1, v, mish_fma(c.v_low, mish_fma(n2, v, n1), c0));
+        const double p = n * c.square;
+        return mish_fma(p, c.change, p + (left ? 0.0 : 1.0));
+    }
+
+    // mish''(x)/2^k_rest, on the right /2^(2 k_rest). Where it vanishes on the right, at 1.49, it
+    // is steep and the coefficients of v and v^2 are large: 2 and 5 of them go separate ways, so
+    // that what is rounded is small.
+    MISH_DEVICE double second(const Quotient &c) const {
+        const double c0 = whole - size;
+        const double c1 = mish_fma(left ? -1.0 : -1.5, size, whole);
+        const double c2 = mish_fma(left ? 1.5 : 1.0, size, -whole);
+        const double c3 = size + twice;
+        const double n2 = mish_fma(c3, v, c2);
+        const double n1 = mish_fma(n2, v, mish_fma(5.0, v, c1));
+        const double n0 = mish_fma(2.0, v, c0);
+        const double n = mish_fma(n1, v, n0);
+        // 8 v + 7/4 is the derivative of n by v near both zeros, and roughly everywhere.
+        const double n_low = mish_fma(mish_fma(8.0, v, 1.75), c.v_low, mish_fma(n1, v, n0 - n));
+        const double w = left ? c.w : c.vw, w_low = left ? 0.0 : c.vw_low;
+        const double nw = n * w;
+        const double nw_low = mish_fma(n_low, w, mish_fma(n, w_low, mish_fma(n, w, -nw)));
+        const double p = nw * c.square;
+        const double p_low = mish_fma(nw_low, c.square, mish_fma(nw, c.square, -p));
+        return mish_fma(p, mish_fma(c.change, c.more, c.change + c.more), p_low) + p;
     }
 
     static MISH_DEVICE double forward(double x) {
-        const Rational c(x, 760.0, -1000);
-        const double vw = c.v * c.w, b = mish_fma(c.v, c.twice, 2.0);
-        const double off = mish_fma(-vw, b, mish_fma(-c.whole, c.w, 1.0));
+        const Rational c(x, 760.0, 0);
+        const double b = mish_fma(c.v, c.twice, 2.0);
+        const double w = mish_reciprocal_start(mish_fma(c.v, b, c.whole));
+        // off = 1 - d w, term by term: 1 - whole w is exact, and the rounding of d does not count.
+        const double vw = c.v * w;
+        const double off = mish_fma(-vw, b, mish_fma(-c.whole, w, 1.0));
         const double g = mish_fma(off, mish_fma(off, off, off), off);  // 1/(d w) - 1
-        const double factor = c.left ? 1.0 + c.v : c.v + c.v;
+        const double factor = mish_fma(c.v, c.twice, c.left ? 1.0 : 0.0);
         const double h = vw * factor, h_low = mish_fma(vw, factor, -h);
         const double scale = c.left ? c.scale : 1.0, q = c.left ? c.q : 0.0;
         // (1 + q) (1 - h (1 + g)) - 1
         const double change = (mish_fma(-h, mish_fma(q, g, q + g), q) - h_low) - h;
-        double y = mish_with_sign(mish_fma(c.x * scale, change, c.x * scale), x);
+        double y = mish_with_sign(mish_fma(c.size * scale, change, c.size * scale), x);
         if (mish_size(x) >= mish_size(690.0))
-            y = c.left && x == x ? y * mish_exp2<double>(c.k_rest) : x;
+            y = c.left && x == x ? mish_descend(-c.size * c.significand(), c.k) : x;
         return y;
     }
 
     static MISH_DEVICE double backward(double grad_y, double x) {
-        const Rational c(x, 1480.0, -1000);
-        double y = grad_y * c.first();
+        const Rational c(x, 1480.0, 0);
+        double y = grad_y * c.first(Quotient(c));
         if (mish_size(x) >= mish_size(690.0)) {
-            if (c.left) y = mish_descend(y, c.k_rest);
+            // (1 + x) v; the factor of the gradient stays normal.
+            const mish_i32 near = mish_max(c.k, -1000);
+            const double first = (1.0 - c.size) * c.significand() * mish_exp2<double>(near);
+            y = c.left ? mish_descend(grad_y * first, c.k - near) : grad_y;
             if (x != x) y = x;
         }
         return y;
@@ -466,7 +502,23 @@ struct Rational {
 
     static MISH_DEVICE void double_backward(double grad_grad_x, double grad_y, double x,
                                             double &grad_grad_y, double &grad_x) {
-        Exact<double>::double_backward(grad_grad_x, grad_y, x, grad_grad_y, grad_x);
+        const Rational c(x, 2200.0, -200);
+        const Quotient quotient(c);
+        grad_grad_y = grad_grad_x * c.first(quotient);
+        const double second = c.second(quotient);
+        // Neither product leaves the normal numbers before the result does.
+        grad_x = grad_grad_x * second * grad_y;
+        if ((mish_size(x) >= mish_size(138.0)) | !mish_is_tame(grad_grad_x)) {
+            // Further down mish' is zero beside any gradient.
+            const mish_i32 rest = mish_max(c.k_rest, 2 * L::exp2_min());
+            if (c.left) grad_grad_y = mish_descend(grad_grad_y, rest);
+            mish_i32 a_exponent, b_exponent;
+            const double a = mish_split(grad_grad_x, a_exponent);
+            const double b = mish_split(grad_y, b_exponent);
+            const mish_i32 second_rest = c.left ? c.k_rest : 2 * c.k_rest;
+            grad_x = mish_scale(a * second * b, a_exponent + b_exponent + second_rest);
+            if (x != x) grad_grad_y = grad_x = x;
+        }
     }
 };
 

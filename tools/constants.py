@@ -97,13 +97,17 @@ def polynomial(name, single, coefficients, note):
 
 
 def powers(name, count, digits):
-    """2^(j/count) to a few digits, and the logarithm of what that lacks."""
+    """2^(j/count) to a few digits, its bits less j/count of those of an exponent's 1, so that adding
+    a whole number of counts to them multiplies by the power; and the logarithm of what that lacks."""
     values = []
     for j in range(count):
         exact = mp.mpf(2) ** (mp.mpf(j) / count)
         short = mp.nint(exact * 2 ** (digits - 1)) / 2 ** (digits - 1)
-        values.append(f"{text(float(short), False)}, {text(float(mp.log(exact / short)), False)}")
-    yield name, "f64", f"2^(j/{count}) to {digits} bits, and the logarithm of what that lacks", values
+        bits = struct.unpack("<q", struct.pack("<d", float(short)))[0] - (j * 2**52 // count)
+        less = struct.unpack("<d", struct.pack("<q", bits))[0]
+        values.append(f"{text(less, False)}, {text(float(mp.log(exact / short)), False)}")
+    note = f"2^(j/{count}) to {digits} bits, less j/{count} in the exponent's bits, and the logarithm of what the {digits} bits lack"
+    yield name, "f64", note, values
 
 
 def root(name, order):
@@ -152,7 +156,6 @@ def cuda():
         *logarithm("F32", True),
         *exponential("EXP_TAIL_F32", True, 4),
         *logarithm("F64", False),
-        *exponential("EXP_TAIL_F64", False, 9),
         # A sixteenth of the range, and what rounding 2^(j/16) to 11 bits adds to it.
         *exponential("EXP_TAIL_SHORT_F64", False, 4, REACH / 16 * mp.mpf("1.02")),
         *powers("EXP2_SIXTEENTHS_F64", 16, 11),

@@ -112,7 +112,7 @@ def measure(folder, source, everything):
 
 def errors(rows):
     """The columns of the table."""
-    chosen = {"f32 in pairs": "f32", "f64": "f64"}
+    chosen = {"f32 in pairs": "f32"}
     return {
         f"{chosen[row['type']]} {row['function']}": row["worst_ulp"]
         for row in rows
@@ -127,8 +127,8 @@ def main():
     arguments = parser.parse_args()
     source = (ROOT / "kernels" / "math.cuh").read_text()
     rows = []
-    columns = [f"{dtype} {function}" for dtype in ("f32", "f64") for function in FUNCTIONS]
-    print("| left out | " + " | ".join(columns) + " |\n|---" + "|---" * 6 + "|")
+    columns = [f"{dtype} {function}" for dtype in ("f32",) for function in FUNCTIONS]
+    print("| left out | " + " | ".join(columns) + " |\n|---" + "|---" * 3 + "|")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
         for header in (ROOT / "kernels").glob("*.cuh"):

@@ -93,6 +93,19 @@ const RULES: &[Rule] = &[
             ..BASE
         },
     },
+    // Here, too, the compiler would start on more elements than there are registers for.
+    Rule {
+        sm: 100,
+        op: "forward",
+        dtype: "f64",
+        policy: Policy {
+            vectors: 2,
+            vector_bytes: 32,
+            resident: 512,
+            together: 1,
+            ..BASE
+        },
+    },
     // 256-bit accesses: one is as many bytes as two of 128 bits.
     Rule {
         sm: 100,
@@ -177,19 +190,19 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "forward",
         dtype: "f64",
-        policy: tuned(128, 2, 1280, 1),
+        policy: tuned(128, 2, 1792, 1),
     },
     Rule {
         sm: 90,
         op: "backward",
         dtype: "f64",
-        policy: tuned(128, 2, 1280, 1),
+        policy: tuned(128, 4, 1024, 2),
     },
     Rule {
         sm: 90,
         op: "double_backward",
         dtype: "f64",
-        policy: tuned(128, 2, 1024, 1),
+        policy: tuned(128, 2, 1024, 2),
     },
     // One operand to load, and few registers needed per vector: four in flight.
     Rule {
@@ -202,7 +215,11 @@ const RULES: &[Rule] = &[
         sm: 60,
         op: "forward",
         dtype: "f64",
-        policy: Policy { vectors: 4, ..BASE },
+        policy: Policy {
+            vectors: 4,
+            together: 1,
+            ..BASE
+        },
     },
     // Three operands are loaded at once: one vector of each keeps the registers low.
     Rule {

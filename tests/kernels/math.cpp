@@ -6,7 +6,7 @@
 //
 // `Brief` and `Factored` use one ex2.approx and one rcp.approx, so all 5 x 3 results they may return are tried
 // on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
-// sample. `Exact<double>`, `Rational` and `Wide` refine theirs: both extremes and random errors.
+// sample. `Rational` and `Wide` refine theirs: both extremes and random errors.
 //
 // The reference has its numerators multiplied out, which of the kernels only `Rational` does, in
 // double for 16-bit types and float, in __float128 for double.

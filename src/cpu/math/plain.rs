@@ -39,10 +39,16 @@ impl<F: Real, const N: usize> Exponentials<F, N> {
 
 impl<F: Real, const N: usize> Exponentials<F, N> {
     #[inline(always)]
+    fn reciprocals<const HW: bool>(&mut self) {
+        for i in 0..N {
+            self.w[i] = Shared::of::<HW, false>(self.g[i]).w;
+        }
+    }
+
+    #[inline(always)]
     fn shared(&self, i: usize) -> Shared<F> {
         Shared {
             g: self.g[i],
-            y: F::HALF + self.g[i],
             w: self.w[i],
         }
     }
@@ -94,9 +100,7 @@ impl<F: Real> Method for Plain<F> {
         [grad_grad_y, grad_x]: [&mut [F; N]; 2],
     ) {
         scratch.fill::<HW>(x, Range(F::SECOND_MIN, F::SECOND_MAX));
-        for i in 0..N {
-            scratch.w[i] = Shared::of::<HW, false>(scratch.g[i]).w;
-        }
+        scratch.reciprocals::<HW>();
         for i in 0..N {
             let first = scratch.shared(i).first::<HW>(scratch.x[i]);
             grad_grad_y[i] = grad_grad_x[i] * first;
@@ -104,6 +108,27 @@ impl<F: Real> Method for Plain<F> {
         for i in 0..N {
             let second = scratch.shared(i).second::<HW>(scratch.x[i]);
             grad_x[i] = (grad_grad_x[i] * grad_y[i]) * second;
+        }
+    }
+}
+
+impl<const N: usize> Exponentials<f64, N> {
+    /// mish′ and mish″, rounded, for x that need no clamping.
+    #[inline(always)]
+    pub fn derivatives<const HW: bool>(
+        &mut self,
+        x: &[f32; N],
+        [first, second]: [&mut [f32; N]; 2],
+    ) {
+        for i in 0..N {
+            self.x[i] = f64::from(x[i]);
+            self.g[i] = half_exp::<HW, f64>(self.x[i]);
+        }
+        self.reciprocals::<HW>();
+        for i in 0..N {
+            let shared = self.shared(i);
+            first[i] = shared.first::<HW>(self.x[i]) as f32;
+            second[i] = shared.second::<HW>(self.x[i]) as f32;
         }
     }
 }
@@ -117,46 +142,50 @@ fn forward<const HW: bool, F: Real>(x: F, g: F) -> F {
     x.at_least(F::FIRST_MIN) * (h / (h + F::HALF))
 }
 
-/// What the derivatives share.
+/// `power·b + c` for a power of two: the product is exact, so nothing needs emulation.
+#[inline(always)]
+fn scaled_add<const HW: bool, F: Real>(power: F, b: F, c: F) -> F {
+    if HW { power.fused(b, c) } else { power * b + c }
+}
+
+/// What the derivatives share: g and w = 4/δ.
 struct Shared<F> {
     g: F,
-    /// z/2
-    y: F,
-    /// 4/δ
     w: F,
 }
 
 impl<F: Real> Shared<F> {
-    /// `MODERATE` says that x is not above [`Real::FIRST_MAX`], and so z² + 1 in the range of
+    /// `MODERATE` says that x is not above [`Real::FIRST_MAX`], and so δ in the range of
     /// [`Real::reciprocal`].
     #[inline(always)]
     fn of<const HW: bool, const MODERATE: bool>(g: F) -> Self {
-        let y = F::HALF + g;
-        let d = multiply_add::<HW, F>(y, y, F::QUARTER);
+        // g² + g + 1/2 = δ/4
+        let d = multiply_add::<HW, F>(g, F::ONE + g, F::HALF);
         let w = if MODERATE {
             d.reciprocal::<HW>()
         } else {
             F::ONE / d
         };
-        Shared { g, y, w }
+        Shared { g, w }
     }
 
-    /// mish′(x)
+    /// mish′(x) = g·w·(1 + g + x·y·w)
     #[inline(always)]
     fn first<const HW: bool>(&self, x: F) -> F {
-        let m = multiply_add::<HW, F>(x, self.y * self.w, self.y) + F::HALF;
-        m * (self.g * self.w)
+        let a = self.g * self.w;
+        let ratio = scaled_add::<HW, F>(F::HALF, self.w, a);
+        let m = multiply_add::<HW, F>(x, ratio, F::ONE + self.g);
+        m * a
     }
 
-    /// mish″(x)
+    /// mish″(x) = g·w²·(1 + x/2 + 2g·(1 − x) + x·g·w)
     #[inline(always)]
     fn second<const HW: bool>(&self, x: F) -> F {
-        let Shared { g, w, .. } = *self;
-        // 1 − mish
-        let x_half = F::HALF * x;
-        let v = multiply_add::<HW, F>(x_half, w, F::ONE - x);
-        let n = multiply_add::<HW, F>(g + g, v, F::ONE + x_half);
-        (n * w) * (g * w)
+        let a = self.g * self.w;
+        let left = scaled_add::<HW, F>(F::HALF, x, F::ONE);
+        let right = scaled_add::<HW, F>(-F::TWO, x, F::TWO);
+        let n = multiply_add::<HW, F>(x, a, multiply_add::<HW, F>(self.g, right, left));
+        n * (a * self.w)
     }
 }
 

@@ -189,27 +189,82 @@ impl<F: Real> Shared<F> {
     }
 }
 
-/// For bfloat16: the x and gradients for which every step stays among the normal numbers.
-impl Quick for Plain<f32> {
+/// grad_grad_x · grad_y · `second` = mish″(x), a normal number. As that is below 1, the larger
+/// gradient times it does not overflow, and where it becomes subnormal, the smaller gradient is
+/// below 1 as well and cannot make the lost bits show.
+#[inline(always)]
+pub fn ordered_product(grad_grad_x: f32, grad_y: f32, second: f32) -> f32 {
+    let (larger, smaller) = if grad_grad_x.abs() < grad_y.abs() {
+        (grad_y, grad_grad_x)
+    } else {
+        (grad_grad_x, grad_y)
+    };
+    (larger * second) * smaller
+}
+
+/// `Plain<f32>` for bfloat16, whose gradients have all exponents of `f32`.
+pub struct Ordered;
+
+impl Method for Ordered {
+    type Number = f32;
+    type Scratch<const N: usize> = Exponentials<f32, N>;
+
+    #[inline(always)]
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<f32, N>,
+        x: &[f32; N],
+        y: &mut [f32; N],
+    ) {
+        Plain::<f32>::forward::<HW, N>(scratch, x, y);
+    }
+
+    #[inline(always)]
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<f32, N>,
+        grad_y: &[f32; N],
+        x: &[f32; N],
+        grad_x: &mut [f32; N],
+    ) {
+        Plain::<f32>::backward::<HW, N>(scratch, grad_y, x, grad_x);
+    }
+
+    #[inline(always)]
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<f32, N>,
+        [grad_grad_x, grad_y, x]: [&[f32; N]; 3],
+        [grad_grad_y, grad_x]: [&mut [f32; N]; 2],
+    ) {
+        // No clamping: what `covers_double_backward` leaves out is thrown away.
+        for i in 0..N {
+            scratch.g[i] = half_exp::<HW, f32>(x[i]);
+        }
+        scratch.reciprocals::<HW>();
+        for i in 0..N {
+            let first = scratch.shared(i).first::<HW>(x[i]);
+            grad_grad_y[i] = grad_grad_x[i] * first;
+        }
+        for i in 0..N {
+            let second = scratch.shared(i).second::<HW>(x[i]);
+            grad_x[i] = ordered_product(grad_grad_x[i], grad_y[i], second);
+        }
+    }
+}
+
+/// The x for which every step but the multiplications by gradients stays among the normal numbers.
+/// A result that is subnormal is rounded to `f32` before it is to bfloat16, which has 16 bits less.
+impl Quick for Ordered {
     #[inline(always)]
     fn covers_forward(x: f32) -> bool {
         !(x < f32::FIRST_MIN)
     }
 
     #[inline(always)]
-    fn covers_backward(grad_y: f32, x: f32) -> bool {
-        const SMALL: f32 = 1.0 / (1u64 << 60) as f32;
-        !(x < -40.0) & (!(grad_y.abs() < SMALL) | (grad_y == 0.0))
+    fn covers_backward(_: f32, x: f32) -> bool {
+        !(x < f32::FIRST_MIN)
     }
 
     #[inline(always)]
-    fn covers_double_backward(grad_grad_x: f32, grad_y: f32, x: f32) -> bool {
-        const LARGE: f32 = (1u64 << 40) as f32;
-        const SMALL: f32 = 1.0 / LARGE;
-        let moderate = |grad: f32| {
-            let size = grad.abs();
-            (!(size < SMALL) | (size == 0.0)) & !(size > LARGE)
-        };
-        !(x < -25.0) & !(x > f32::FIRST_MAX) & moderate(grad_grad_x) & moderate(grad_y)
+    fn covers_double_backward(_: f32, _: f32, x: f32) -> bool {
+        !(x < f32::SECOND_MIN) & !(x > f32::SECOND_MAX)
     }
 }

@@ -3,6 +3,7 @@
 
 use super::guarded::Quick;
 use super::lean::{self, Limits};
+use super::plain::ordered_product;
 use super::{Block, Method, Plain};
 
 /// A block's numbers in f64, rounded to f32 at the end.
@@ -153,12 +154,7 @@ impl Method for Single {
             grad_grad_y[i] = grad_grad_x[i] * first[i];
         }
         for i in 0..N {
-            // |mish″| < 1, so the larger gradient times it does not overflow, and where that is
-            // subnormal, the other gradient is below 1 and cannot make the lost bits show.
-            let [a, b] = [grad_grad_x[i], grad_y[i]];
-            let swap = a.abs() < b.abs();
-            let (larger, smaller) = if swap { (b, a) } else { (a, b) };
-            grad_x[i] = (larger * second[i]) * smaller;
+            grad_x[i] = ordered_product(grad_grad_x[i], grad_y[i], second[i]);
         }
     }
 }

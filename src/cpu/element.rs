@@ -3,7 +3,7 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::math::{Block, Guarded, Lean, Method, Paired, Plain, Single, Widened};
+use super::math::{Block, Guarded, Lean, Method, Ordered, Paired, Plain, Single, Widened};
 
 /// An element as it lies in memory.
 pub(super) trait Stored: Copy + Default {
@@ -62,7 +62,7 @@ impl Stored for f16 {
 }
 
 impl Stored for bf16 {
-    type Method = Guarded<Plain<f32>, Plain<f64>>;
+    type Method = Guarded<Ordered, Plain<f64>>;
     #[inline(always)]
     fn load<const HW: bool, const N: usize>(from: &[bf16; N], to: &mut [f32; N]) {
         for i in 0..N {

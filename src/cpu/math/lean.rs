@@ -117,7 +117,7 @@ fn forward<F: Real>(x: F, exp: Exponential<F>) -> F {
     let h_low = fma(g_low, fma(g, F::TWO, F::ONE), fma(g, g, g - h));
     let d = F::HALF + h;
     let d_low = (h - (d - F::HALF)) + h_low;
-    let w = d.reciprocal::<true>();
+    let w = F::ONE / d;
     let ratio = h * w;
     let remainder = fma(-ratio, d_low, fma(-ratio, d, h)) + h_low;
     let y = fma(x, ratio, exp.x * (w * remainder));
@@ -147,7 +147,7 @@ impl<F: Real> Denominator<F> {
     }
 }
 
-/// mish′(x) = m·w·g with m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
+/// mish′(x) = m·a with a = g·w and m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
 #[inline(always)]
 fn first<F: Real>(c: Denominator<F>) -> F {
     let ratio = c.y * c.w;
@@ -155,11 +155,12 @@ fn first<F: Real>(c: Denominator<F>) -> F {
     let b = c.x * ratio;
     let b_low = fma(c.x, ratio_low, fma(c.x, ratio, -b));
     // Exact on the left, where the sum vanishes; on the right half a unit does not matter.
-    let b_half = b + F::HALF;
-    let m = Sum::of(c.y, b_half, c.y_low + b_low);
-    let h = m.high * c.w;
-    let h_low = fma(h, c.w_rel, fma(m.low, c.w, fma(m.high, c.w, -h)));
-    fma(h, c.g, fma(h, c.g_low, h_low * c.g))
+    let b_one = b + F::ONE;
+    let a = c.g * c.w;
+    let a_low = fma(a, c.w_rel, fma(c.g_low, c.w, fma(c.g, c.w, -a)));
+    let low = fma(c.g + b_one, a_low, (c.g_low + b_low) * a);
+    // The sum's own rounding does not come up: its terms are multiplied one by one.
+    fma(c.g, a, fma(b_one, a, low))
 }
 
 /// mish″(x) = n·w²·g with n = 1 + x/2 + 2g·(1 − mish), the sum that vanishes at the inflections:

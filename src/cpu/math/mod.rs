@@ -30,7 +30,7 @@ mod single;
 pub use guarded::{Guarded, Quick};
 pub use lean::Lean;
 pub use paired::Paired;
-pub use plain::Plain;
+pub use plain::{Ordered, Plain};
 pub use real::Real;
 pub use single::{Single, Widened};
 

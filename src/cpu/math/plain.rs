@@ -39,10 +39,16 @@ impl<F: Real, const N: usize> Exponentials<F, N> {
 
 impl<F: Real, const N: usize> Exponentials<F, N> {
     #[inline(always)]
+    fn reciprocals<const HW: bool>(&mut self) {
+        for i in 0..N {
+            self.w[i] = Shared::of::<HW, false>(self.g[i]).w;
+        }
+    }
+
+    #[inline(always)]
     fn shared(&self, i: usize) -> Shared<F> {
         Shared {
             g: self.g[i],
-            y: F::HALF + self.g[i],
             w: self.w[i],
         }
     }
@@ -94,9 +100,7 @@ impl<F: Real> Method for Plain<F> {
         [grad_grad_y, grad_x]: [&mut [F; N]; 2],
     ) {
         scratch.fill::<HW>(x, Range(F::SECOND_MIN, F::SECOND_MAX));
-        for i in 0..N {
-            scratch.w[i] = Shared::of::<HW, false>(scratch.g[i]).w;
-        }
+        scratch.reciprocals::<HW>();
         for i in 0..N {
             let first = scratch.shared(i).first::<HW>(scratch.x[i]);
             grad_grad_y[i] = grad_grad_x[i] * first;
@@ -104,6 +108,27 @@ impl<F: Real> Method for Plain<F> {
         for i in 0..N {
             let second = scratch.shared(i).second::<HW>(scratch.x[i]);
             grad_x[i] = (grad_grad_x[i] * grad_y[i]) * second;
+        }
+    }
+}
+
+impl<const N: usize> Exponentials<f64, N> {
+    /// mish′ and mish″, rounded, for x that need no clamping.
+    #[inline(always)]
+    pub fn derivatives<const HW: bool>(
+        &mut self,
+        x: &[f32; N],
+        [first, second]: [&mut [f32; N]; 2],
+    ) {
+        for i in 0..N {
+            self.x[i] = f64::from(x[i]);
+            self.g[i] = half_exp::<HW, f64>(self.x[i]);
+        }
+        self.reciprocals::<HW>();
+        for i in 0..N {
+            let shared = self.shared(i);
+            first[i] = shared.first::<HW>(self.x[i]) as f32;
+            second[i] = shared.second::<HW>(self.x[i]) as f32;
         }
     }
 }
@@ -117,70 +142,129 @@ fn forward<const HW: bool, F: Real>(x: F, g: F) -> F {
     x.at_least(F::FIRST_MIN) * (h / (h + F::HALF))
 }
 
-/// What the derivatives share.
+/// `power·b + c` for a power of two: the product is exact, so nothing needs emulation.
+#[inline(always)]
+fn scaled_add<const HW: bool, F: Real>(power: F, b: F, c: F) -> F {
+    if HW { power.fused(b, c) } else { power * b + c }
+}
+
+/// What the derivatives share: g and w = 4/δ.
 struct Shared<F> {
     g: F,
-    /// z/2
-    y: F,
-    /// 4/δ
     w: F,
 }
 
 impl<F: Real> Shared<F> {
-    /// `MODERATE` says that x is not above [`Real::FIRST_MAX`], and so z² + 1 in the range of
+    /// `MODERATE` says that x is not above [`Real::FIRST_MAX`], and so δ in the range of
     /// [`Real::reciprocal`].
     #[inline(always)]
     fn of<const HW: bool, const MODERATE: bool>(g: F) -> Self {
-        let y = F::HALF + g;
-        let d = multiply_add::<HW, F>(y, y, F::QUARTER);
+        // g² + g + 1/2 = δ/4
+        let d = multiply_add::<HW, F>(g, F::ONE + g, F::HALF);
         let w = if MODERATE {
             d.reciprocal::<HW>()
         } else {
             F::ONE / d
         };
-        Shared { g, y, w }
+        Shared { g, w }
     }
 
-    /// mish′(x)
+    /// mish′(x) = g·w·(1 + g + x·y·w)
     #[inline(always)]
     fn first<const HW: bool>(&self, x: F) -> F {
-        let m = multiply_add::<HW, F>(x, self.y * self.w, self.y) + F::HALF;
-        m * (self.g * self.w)
+        let a = self.g * self.w;
+        let ratio = scaled_add::<HW, F>(F::HALF, self.w, a);
+        let m = multiply_add::<HW, F>(x, ratio, F::ONE + self.g);
+        m * a
     }
 
-    /// mish″(x)
+    /// mish″(x) = g·w²·(1 + x/2 + 2g·(1 − x) + x·g·w)
     #[inline(always)]
     fn second<const HW: bool>(&self, x: F) -> F {
-        let Shared { g, w, .. } = *self;
-        // 1 − mish
-        let x_half = F::HALF * x;
-        let v = multiply_add::<HW, F>(x_half, w, F::ONE - x);
-        let n = multiply_add::<HW, F>(g + g, v, F::ONE + x_half);
-        (n * w) * (g * w)
+        let a = self.g * self.w;
+        let left = scaled_add::<HW, F>(F::HALF, x, F::ONE);
+        let right = scaled_add::<HW, F>(-F::TWO, x, F::TWO);
+        let n = multiply_add::<HW, F>(x, a, multiply_add::<HW, F>(self.g, right, left));
+        n * (a * self.w)
     }
 }
 
-/// For bfloat16: the x and gradients for which every step stays among the normal numbers.
-impl Quick for Plain<f32> {
+/// grad_grad_x · grad_y · `second` = mish″(x), a normal number. As that is below 1, the larger
+/// gradient times it does not overflow, and where it becomes subnormal, the smaller gradient is
+/// below 1 as well and cannot make the lost bits show.
+#[inline(always)]
+pub fn ordered_product(grad_grad_x: f32, grad_y: f32, second: f32) -> f32 {
+    let (larger, smaller) = if grad_grad_x.abs() < grad_y.abs() {
+        (grad_y, grad_grad_x)
+    } else {
+        (grad_grad_x, grad_y)
+    };
+    (larger * second) * smaller
+}
+
+/// `Plain<f32>` for bfloat16, whose gradients have all exponents of `f32`.
+pub struct Ordered;
+
+impl Method for Ordered {
+    type Number = f32;
+    type Scratch<const N: usize> = Exponentials<f32, N>;
+
+    #[inline(always)]
+    fn forward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<f32, N>,
+        x: &[f32; N],
+        y: &mut [f32; N],
+    ) {
+        Plain::<f32>::forward::<HW, N>(scratch, x, y);
+    }
+
+    #[inline(always)]
+    fn backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<f32, N>,
+        grad_y: &[f32; N],
+        x: &[f32; N],
+        grad_x: &mut [f32; N],
+    ) {
+        Plain::<f32>::backward::<HW, N>(scratch, grad_y, x, grad_x);
+    }
+
+    #[inline(always)]
+    fn double_backward<const HW: bool, const N: usize>(
+        scratch: &mut Exponentials<f32, N>,
+        [grad_grad_x, grad_y, x]: [&[f32; N]; 3],
+        [grad_grad_y, grad_x]: [&mut [f32; N]; 2],
+    ) {
+        // No clamping: what `covers_double_backward` leaves out is thrown away.
+        for i in 0..N {
+            scratch.g[i] = half_exp::<HW, f32>(x[i]);
+        }
+        scratch.reciprocals::<HW>();
+        for i in 0..N {
+            let first = scratch.shared(i).first::<HW>(x[i]);
+            grad_grad_y[i] = grad_grad_x[i] * first;
+        }
+        for i in 0..N {
+            let second = scratch.shared(i).second::<HW>(x[i]);
+            grad_x[i] = ordered_product(grad_grad_x[i], grad_y[i], second);
+        }
+    }
+}
+
+/// The x for which every step but the multiplications by gradients stays among the normal numbers.
+/// A result that is subnormal is rounded to `f32` before it is to bfloat16, which has 16 bits less.
+impl Quick for Ordered {
     #[inline(always)]
     fn covers_forward(x: f32) -> bool {
         !(x < f32::FIRST_MIN)
     }
 
     #[inline(always)]
-    fn covers_backward(grad_y: f32, x: f32) -> bool {
-        const SMALL: f32 = 1.0 / (1u64 << 60) as f32;
-        !(x < -40.0) & (!(grad_y.abs() < SMALL) | (grad_y == 0.0))
+    fn covers_backward(_: f32, x: f32) -> bool {
+        !(x < f32::FIRST_MIN)
     }
 
     #[inline(always)]
-    fn covers_double_backward(grad_grad_x: f32, grad_y: f32, x: f32) -> bool {
-        const LARGE: f32 = (1u64 << 40) as f32;
-        const SMALL: f32 = 1.0 / LARGE;
-        let moderate = |grad: f32| {
-            let size = grad.abs();
-            (!(size < SMALL) | (size == 0.0)) & !(size > LARGE)
-        };
-        !(x < -25.0) & !(x > f32::FIRST_MAX) & moderate(grad_grad_x) & moderate(grad_y)
+    fn covers_double_backward(_: f32, _: f32, x: f32) -> bool {
+        !(x < f32::SECOND_MIN) & !(x > f32::SECOND_MAX)
     }
 }

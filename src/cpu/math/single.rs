@@ -3,6 +3,7 @@
 
 use super::guarded::Quick;
 use super::lean::{self, Limits};
+use super::plain::ordered_product;
 use super::{Block, Method, Plain};
 
 /// A block's numbers in f64, rounded to f32 at the end.
@@ -83,14 +84,27 @@ impl Method for Widened {
     }
 }
 
-/// In pairs, where the machine has a fused multiply-add; the double backward as [`Widened`].
+/// Where the machine has a fused multiply-add: forward and backward in pairs, mish′ and mish″ of
+/// the double backward in f64, rounded before the gradients. Else as [`Widened`].
 pub struct Single;
 
 /// The scratch of [`Single`].
-#[derive(Default)]
+#[repr(align(64))]
 pub struct Scratch<const N: usize> {
+    derivatives: [[f32; N]; 2],
     pairs: lean::Scratch<f32, N>,
     wide: Wide<N>,
+}
+
+impl<const N: usize> Default for Scratch<N> {
+    #[inline(always)]
+    fn default() -> Self {
+        Scratch {
+            derivatives: [[0.0; N]; 2],
+            pairs: Default::default(),
+            wide: Default::default(),
+        }
+    }
 }
 
 impl Method for Single {
@@ -130,7 +144,18 @@ impl Method for Single {
         inputs: [&Block<Self, N>; 3],
         outputs: [&mut Block<Self, N>; 2],
     ) {
-        Widened::double_backward::<HW, N>(&mut scratch.wide, inputs, outputs);
+        if !HW {
+            return Widened::double_backward::<HW, N>(&mut scratch.wide, inputs, outputs);
+        }
+        let ([grad_grad_x, grad_y, x], [grad_grad_y, grad_x]) = (inputs, outputs);
+        let [first, second] = &mut scratch.derivatives;
+        scratch.wide.scratch.derivatives::<HW>(x, [first, second]);
+        for i in 0..N {
+            grad_grad_y[i] = grad_grad_x[i] * first[i];
+        }
+        for i in 0..N {
+            grad_x[i] = ordered_product(grad_grad_x[i], grad_y[i], second[i]);
+        }
     }
 }
 
@@ -146,7 +171,8 @@ impl Quick for Single {
     }
 
     #[inline(always)]
-    fn covers_double_backward(_: f32, _: f32, _: f32) -> bool {
-        true
+    fn covers_double_backward(_: f32, _: f32, x: f32) -> bool {
+        // Where mish′ and mish″ are normal numbers.
+        !(x < -80.0) & !(x > 40.0)
     }
 }

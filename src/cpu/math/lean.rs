@@ -1,5 +1,5 @@
 //! The formulas with those lost bits carried along that show, for elements whose every
-//! intermediate result is a normal number: float64, and forward of float32.
+//! intermediate result is a normal number: float64, and forward and backward of float32.
 //!
 //! Quantities are unevaluated sums of two numbers (`a`, `a_low`) as in `paired`, but e is formed
 //! at once, and only its own rounding is corrected, not the half unit that eʳ − 1 is off.
@@ -148,7 +148,8 @@ impl<F: Real> Denominator<F> {
     }
 }
 
-/// mish′(x) = m·a with a = g·w and m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
+/// mish′(x) = m·a with a = g·w and m = 1 + g + x·y·w, the sum that vanishes at the minimum: the
+/// last step.
 #[inline(always)]
 fn first<F: Real>(c: Denominator<F>) -> F {
     let ratio = c.y * c.w;

@@ -477,7 +477,9 @@ struct Rational {
         const double off = mish_fma(-vw, b, mish_fma(-c.whole, w, 1.0));
         const double g = mish_fma(off, mish_fma(off, off, off), off);  // 1/(d w) - 1
         const double factor = mish_fma(c.v, c.twice, c.left ? 1.0 : 0.0);
-        const double h = vw * factor, h_low = mish_fma(vw, factor, -h);
+        // What rounding cut off v counts with the slope of h, which is w to a third.
+        const double v_low = mish_fma(c.scale, c.q, c.scale - c.v);
+        const double h = vw * factor, h_low = mish_fma(v_low, w, mish_fma(vw, factor, -h));
         const double scale = c.left ? c.scale : 1.0, q = c.left ? c.q : 0.0;
         // (1 + q) (1 - h (1 + g)) - 1
         const double change = (mish_fma(-h, mish_fma(q, g, q + g), q) - h_low) - h;

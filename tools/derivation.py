@@ -78,6 +78,13 @@ def identities():
             prime = "'" * order
             yield f"mish{prime} multiplied out, {name}", same((value, first, second)[order], form)
     # Where the code writes them otherwise.
+    g = E / 2
+    quarter = g**2 + g + sp.Rational(1, 2)
+    shared = g / quarter
+    m = 1 + g + x * (shared + 1 / (2 * quarter))
+    yield "mish' = a (1 + g + x (a + 1/(2 d))), g = e/2, a = g/d", same(first, shared * m)
+    inner = 1 + x / 2 + 2 * g * (1 - x) + x * shared
+    yield "mish'' = a/d (1 + x/2 + 2 g (1 - x) + x a)", same(second, shared / quarter * inner)
     n = E**2 + 2 * E
     yield "mish = x n/(n + 2), n = e^2 + 2 e", same(value, x * n / (n + 2))
     a = E + 2

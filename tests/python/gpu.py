@@ -33,6 +33,9 @@ class DeviceArray:
         self.allocated.append(self.pointer)
         source = ctypes.c_void_p(self.values.ctypes.data)
         _cuda.call("cuMemcpyHtoD_v2", self.pointer, source, self.bytes)
+        # From pageable memory the copy may still be under way, and a stream of its own does not
+        # wait for it.
+        _cuda.call("cuCtxSynchronize")
 
     @property
     def __cuda_array_interface__(self):

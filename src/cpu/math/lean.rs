@@ -1,5 +1,5 @@
 //! The formulas with those lost bits carried along that show, for elements whose every
-//! intermediate result is a normal number: float64, and forward of float32.
+//! intermediate result is a normal number: float64, and forward and backward of float32.
 //!
 //! Quantities are unevaluated sums of two numbers (`a`, `a_low`) as in `paired`, but e is formed
 //! at once, and only its own rounding is corrected, not the half unit that eʳ − 1 is off.
@@ -117,6 +117,7 @@ fn forward<F: Real>(x: F, exp: Exponential<F>) -> F {
     let h_low = fma(g_low, fma(g, F::TWO, F::ONE), fma(g, g, g - h));
     let d = F::HALF + h;
     let d_low = (h - (d - F::HALF)) + h_low;
+    // Fewer instructions than `reciprocal`; the rest takes longer than the divider does.
     let w = F::ONE / d;
     let ratio = h * w;
     let remainder = fma(-ratio, d_low, fma(-ratio, d, h)) + h_low;
@@ -147,7 +148,8 @@ impl<F: Real> Denominator<F> {
     }
 }
 
-/// mish′(x) = m·a with a = g·w and m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
+/// mish′(x) = m·a with a = g·w and m = 1 + g + x·y·w, the sum that vanishes at the minimum: the
+/// last step.
 #[inline(always)]
 fn first<F: Real>(c: Denominator<F>) -> F {
     let ratio = c.y * c.w;

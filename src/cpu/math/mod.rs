@@ -10,13 +10,13 @@
 //!
 //! One exponential and one division serve all three. Either an element is computed in a type with
 //! bits to spare, so that only the final rounding shows: [`Plain`] evaluates the formulas as they
-//! stand, in `f32` for the 16-bit types and in `f64` for float32's double backward. Or the lost
-//! bits that show are carried along: by [`Lean`] in `f64`, by [`Single`] in `f32`. Where the
-//! arithmetic has the same exponents as the element, those near the ends of the range, where it
-//! would overflow or lose bits on the way, are left by [`Guarded`] to a second method,
-//! `Plain<f64>` or [`Paired`]. Everything else is branch-free, so that the loops vectorise, and cut into steps
-//! that run one after the other over a block, so that the dependency chain of an element within
-//! a step is short enough for a CPU to overlap many elements.
+//! stand, in `f32` for the 16-bit types and in `f64` for mish′ and mish″ of float32's double
+//! backward. Or the lost bits that show are carried along: by [`Lean`] in `f64`, by [`Single`] in
+//! `f32`. Where the arithmetic has the same exponents as the element, those near the ends of the
+//! range, where it would overflow or lose bits on the way, are left by [`Guarded`] to a second
+//! method, `Plain<f64>` or [`Paired`]. Everything else is branch-free, so that the loops vectorise,
+//! and cut into steps that run one after the other over a block, so that the dependency chain of an
+//! element within a step is short enough for a CPU to overlap many elements.
 
 mod columns;
 mod constants;

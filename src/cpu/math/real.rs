@@ -221,8 +221,8 @@ impl Real for f64 {
         sums[0].fused(r, sums[1])
     }
 
-    /// A division takes three times as long as an `f32`'s, which Newton's method doubles the
-    /// bits of.
+    /// A division keeps the divider busy three times as long as an `f32`'s, which Newton's method
+    /// doubles the bits of.
     #[inline(always)]
     fn reciprocal<const HW: bool>(self) -> f64 {
         let w = f64::from(1.0 / self as f32);

@@ -14,7 +14,7 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, exit};
+use std::process::exit;
 use std::ptr::null_mut;
 use std::sync::Mutex;
 
@@ -27,13 +27,7 @@ const CUBINS: [u32; 9] = [60, 70, 75, 80, 86, 89, 90, 100, 120];
 /// The architecture of the PTX that drivers compile for everything newer.
 const PTX: u32 = 60;
 
-/// Names the target to compile, for a build script that another one started.
-const COMPILE: &str = "MISH_BUILD_COMPILE";
-
 fn main() {
-    if let Ok(name) = env::var(COMPILE) {
-        return compile_one(&name);
-    }
     println!("cargo::rerun-if-changed=build.rs");
     link_arguments();
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
@@ -61,20 +55,22 @@ fn compile_kernels() {
     for path in ["kernels", "src/cuda/policy.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
-    if let Err(reason) = find_nvrtc() {
-        fail(&reason);
-    }
-    let out = kernels_folder();
+    let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
+    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kernels");
     fs::create_dir_all(&out).unwrap_or_else(|e| fail(&format!("{}: {e}", out.display())));
 
-    // The largest last in the queue, so first out of it, for an even end.
-    let queue = Mutex::new(targets());
+    let mut targets: Vec<Target> = CUBINS.map(|sm| Target { sm, ptx: false }).to_vec();
+    targets.push(Target { sm: PTX, ptx: true });
+    // The largest first, for an even end.
+    let queue = Mutex::new(targets.clone());
+    let results = Mutex::new(Vec::new());
     let jobs = env::var("NUM_JOBS").ok().and_then(|n| n.parse().ok());
     std::thread::scope(|scope| {
-        for _ in 0..jobs.unwrap_or(1).clamp(1, targets().len()) {
+        for _ in 0..jobs.unwrap_or(1).clamp(1, targets.len()) {
             scope.spawn(|| {
                 while let Some(target) = { queue.lock().expect("no panics").pop() } {
-                    compile_apart(target);
+                    let result = nvrtc.compile(target);
+                    results.lock().expect("no panics").push((target, result));
                 }
             });
         }
@@ -82,27 +78,32 @@ fn compile_kernels() {
 
     let mut report = String::new();
     let mut table = String::from("&[\n");
-    for target in targets() {
-        let write = |name: &str, bytes: &[u8]| write(&out.join(name), bytes);
-        let read = |name: &str| {
+    let mut results = results.into_inner().expect("no panics");
+    results.sort_by_key(|(target, _)| (target.ptx, target.sm));
+    for (target, result) in results {
+        let compiled = result.unwrap_or_else(|log| {
+            eprintln!("{log}");
+            fail(&format!("the kernels do not compile for {target}"))
+        });
+        let write = |name: &str, bytes: &[u8]| {
             let path = out.join(name);
-            fs::read(&path).unwrap_or_else(|e| fail(&format!("{}: {e}", path.display())))
+            fs::write(&path, bytes).unwrap_or_else(|e| fail(&format!("{}: {e}", path.display())));
         };
         let image = match target.ptx {
-            true => read(&format!("{target}.ptx")),
-            false => read(&format!("{target}.cubin")),
+            true => &compiled.ptx,
+            false => &compiled.image,
         };
         // Images are most of the library's size, and inflating one takes a few milliseconds of
         // its first use.
-        write(&format!("{target}.z"), &deflate::compress_to_vec(&image, 9));
+        write(&format!("{target}.z"), &deflate::compress_to_vec(image, 9));
         let (sm, is_ptx, size) = (target.sm, target.ptx, image.len());
         writeln!(table, "    image!({sm}, {is_ptx}, {size}, \"{target}.z\"),")
             .expect("into a string");
         if !target.ptx {
-            let log = read(&format!("{target}.log"));
-            let log = String::from_utf8_lossy(&log);
-            writeln!(report, "== {target}\n{}", log.trim()).expect("into a string");
+            write(&format!("{target}.cubin"), image);
+            writeln!(report, "== {target}\n{}", compiled.log.trim()).expect("into a string");
         }
+        write(&format!("{target}.ptx"), &compiled.ptx);
         write(
             &format!("{target}.policy.cuh"),
             header(target.sm).as_bytes(),
@@ -112,55 +113,6 @@ fn compile_kernels() {
     for (name, text) in [("ptxas.txt", report), ("images.rs", table)] {
         fs::write(out.join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
-}
-
-/// Compiles for one target in a process of its own: NVRTC, entered from several threads, was seen
-/// to crash now and then.
-fn compile_apart(target: Target) {
-    let program = env::current_exe().unwrap_or_else(|e| fail(&e.to_string()));
-    let output = Command::new(program)
-        .env(COMPILE, target.to_string())
-        .output()
-        .unwrap_or_else(|e| fail(&e.to_string()));
-    if !output.status.success() {
-        let said = [output.stdout, output.stderr].concat();
-        eprintln!("{}", String::from_utf8_lossy(&said));
-        fail(&format!(
-            "the kernels do not compile for {target} ({})",
-            output.status
-        ));
-    }
-}
-
-/// Writes the image, the PTX and the log of the target with this name.
-fn compile_one(name: &str) {
-    let target = targets().into_iter().find(|t| t.to_string() == name);
-    let target = target.unwrap_or_else(|| fail(&format!("no target {name}")));
-    let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
-    let compiled = nvrtc.compile(target).unwrap_or_else(|log| {
-        eprintln!("{log}");
-        exit(1)
-    });
-    let out = kernels_folder();
-    if !target.ptx {
-        write(&out.join(format!("{target}.cubin")), &compiled.image);
-    }
-    write(&out.join(format!("{target}.ptx")), &compiled.ptx);
-    write(&out.join(format!("{target}.log")), compiled.log.as_bytes());
-}
-
-fn targets() -> Vec<Target> {
-    let mut targets: Vec<Target> = CUBINS.map(|sm| Target { sm, ptx: false }).to_vec();
-    targets.push(Target { sm: PTX, ptx: true });
-    targets
-}
-
-fn kernels_folder() -> PathBuf {
-    PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kernels")
-}
-
-fn write(path: &Path, bytes: &[u8]) {
-    fs::write(path, bytes).unwrap_or_else(|e| fail(&format!("{}: {e}", path.display())));
 }
 
 #[derive(Clone, Copy)]

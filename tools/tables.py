@@ -7,7 +7,7 @@
 A table stands between `<!-- NAME -->` and `<!-- end -->`. Where the results come from:
 
     sweep-cpu.json            cargo xtask sweep --json bench/results/sweep-cpu.json
-    sweep-cuda.json           the same with --device cuda (optional)
+    sweep-cuda.json           the same with --device cuda
     sweep-{pytorch,composed,jax}.json    python bench/peers.py
     error-budget.json         python tools/error_budget.py
     ../instructions.json      cargo xtask gate --write
@@ -207,32 +207,6 @@ def versions():
     return "\n".join(f"- {name}: {load(file)['header']['of']}" for name, file in SWEEPS.items())
 
 
-def newest(pattern):
-    found = sorted(RESULTS.glob(pattern))
-    return json.loads(found[-1].read_text()) if found else None
-
-
-def gpu():
-    if (RESULTS / "sweep-cuda.json").exists():
-        return sweep("sweep-cuda")
-    results = newest("h200-*-accuracy.json")
-    rows = {}
-    operations = ("forward", "backward", "double_backward")
-    for row in results["rows"]:
-        if row["impl"] == "libmish":
-            rows[row["dtype"], row["op"]] = row
-    body = [
-        [NAMES[dtype]]
-        + [
-            f"{ulp(rows[dtype, op]['max_ulp'])} ({percent(rows[dtype, op]['correctly_rounded'])})"
-            for op in operations
-        ]
-        for dtype in NAMES
-        if (dtype, "forward") in rows
-    ]
-    return table(["", *FUNCTIONS], body)
-
-
 def budget():
     rows = load("error-budget")["left_out"]
     columns = [f"{dtype} {name}" for dtype in ("f32",) for name in ("mish", "mish'", "mish''")]
@@ -316,7 +290,7 @@ TABLES = {
     "wrong": lambda: compared(wrong),
     "infinities": infinities,
     "versions": versions,
-    "gpu": gpu,
+    "gpu": lambda: sweep("sweep-cuda"),
     "budget": budget,
     "hardware": hardware,
     "instructions": instructions,

@@ -37,6 +37,8 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
     let tree = copy()?;
     let start = Instant::now();
     println!("the tree without any bug");
+    // An earlier run's library may have another version's kernels.
+    let _ = fs::remove_file(stamp());
     let clean = attempt(
         &tree,
         &chosen.iter().map(|m| m.by.as_str()).collect::<Vec<_>>(),
@@ -148,12 +150,21 @@ fn copy() -> Result<PathBuf> {
     Ok(tree)
 }
 
+fn target() -> PathBuf {
+    paths::target().join("mutants/target")
+}
+
+/// Holds the fingerprint of the kernels that the built library has.
+fn stamp() -> PathBuf {
+    target().join("kernels.stamp")
+}
+
 /// Builds the copy and runs the scenarios until one fails; what it printed, or none if all passed.
 fn attempt(tree: &Path, names: &[&str]) -> Result<Option<String>> {
-    let target = paths::target().join("mutants/target");
+    let target = target();
     // Of the kernels only the stand-in's are run: the library may keep those it has.
     let kernels = build::fingerprint(&tree.join("kernels"))?;
-    let stamp = target.join("kernels.stamp");
+    let stamp = stamp();
     let packages: &[&str] = &["--package", "mish-standin", "--package", "mish-trust"];
     let with_library = !stamp.exists() || fs::read_to_string(&stamp)? == kernels;
     let mut command = cargo()
@@ -171,14 +182,18 @@ fn attempt(tree: &Path, names: &[&str]) -> Result<Option<String>> {
         fs::write(&stamp, &kernels)?;
     }
     let folder = target.join("mutants");
-    let link = folder.join("libcuda.so.1");
+    // Not beside what is built: cargo has that on the library path of build scripts, and NVRTC
+    // would take it for a driver.
+    let standin = target.join("standin");
+    let link = standin.join("libcuda.so.1");
     if !link.exists() {
+        fs::create_dir_all(&standin)?;
         symlink(folder.join("libmish_standin.so"), link)?;
     }
     let (passed, text) = program(folder.join("mish-trust"))
         .args(["run"])
         .args(names)
-        .env("MISH_STANDIN_FOLDER", &folder)
+        .env("MISH_STANDIN_FOLDER", &standin)
         .env("MISH_LIBRARY", folder.join("libmish.so"))
         .env("MISH_FAIL_FAST", "1")
         .output()?;

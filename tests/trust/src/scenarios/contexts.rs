@@ -108,12 +108,12 @@ pub fn arguments() {
     failed(
         forward(x, there.y.pointer(), 9, NULL),
         status::DEVICE_MISMATCH,
-        "y: ",
+        "y: is memory of device 1, ",
     );
     failed(
         forward(there.x.pointer(), y, 9, NULL),
         status::DEVICE_MISMATCH,
-        "y: ",
+        "y: is memory of device 0, ",
     );
     there.refused(stream, status::STREAM_MISMATCH, "stream: ");
     here.refused(stream_there, status::STREAM_MISMATCH, "stream: ");

@@ -64,9 +64,7 @@ unsafe fn dispatch(device: Device, job: &Job, stream: *mut c_void) -> Result<()>
     match device {
         Device::Cpu => {
             #[cfg(feature = "cuda")]
-            for (_, operand, pointer) in job.present() {
-                crate::cuda::check_host_pointer(operand.name, pointer)?;
-            }
+            crate::cuda::check_host_pointers(job)?;
             // SAFETY: the caller's promise.
             unsafe { crate::cpu::run(job, stream) }
         }

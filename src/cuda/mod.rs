@@ -112,18 +112,22 @@ pub(crate) fn device_count() -> Result<i32> {
 
 /// Fails for device memory passed as host memory. Asks only a driver that this process has
 /// already loaded and initialised.
-pub(crate) fn check_host_pointer(name: &str, pointer: *const c_void) -> Result<()> {
+pub(crate) fn check_host_pointers(job: &Job) -> Result<()> {
     let Some(query) = driver::loaded_pointer_query() else {
         return Ok(());
     };
-    match Memory::at(query, pointer) {
-        Ok(memory) if memory.kind == Kind::Device => fail!(
-            NotHostPointer,
-            "{name}: {pointer:p} was passed with MISH_DEVICE_CPU but is memory of CUDA device {}",
-            memory.ordinal
-        ),
-        _ => Ok(()),
+    for (_, operand, pointer) in job.present() {
+        match Memory::at(query, pointer) {
+            Ok(memory) if memory.kind == Kind::Device => fail!(
+                NotHostPointer,
+                "{}: {pointer:p} was passed with MISH_DEVICE_CPU but is memory of CUDA device {}",
+                operand.name,
+                memory.ordinal
+            ),
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 /// What the backend consists of and finds.

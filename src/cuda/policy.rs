@@ -190,7 +190,8 @@ const RULES: &[Rule] = &[
         sm: 90,
         op: "forward",
         dtype: "f64",
-        policy: tuned(128, 2, 1792, 1),
+        // 1792 was measured fastest, but leaves too few registers for the low part added since.
+        policy: tuned(128, 2, 1536, 1),
     },
     Rule {
         sm: 90,

@@ -51,13 +51,11 @@ shim! {
     new_handle: unsafe extern "C" fn(Handle, *mut Handle) -> Code = c"aoti_torch_new_tensor_handle",
     data: Getter<*mut c_void> = c"aoti_torch_get_data_ptr",
     dim: Getter<i64> = c"aoti_torch_get_dim",
-    numel: Getter<i64> = c"aoti_torch_get_numel",
     sizes: Getter<*mut i64> = c"aoti_torch_get_sizes",
     strides: Getter<*mut i64> = c"aoti_torch_get_strides",
     dtype: Getter<i32> = c"aoti_torch_get_dtype",
     device_type: Getter<i32> = c"aoti_torch_get_device_type",
     device_index: Getter<i32> = c"aoti_torch_get_device_index",
-    is_contiguous: Getter<bool> = c"aoti_torch_is_contiguous",
     empty_strided: unsafe extern "C" fn(i64, *const i64, *const i64, i32, i32, i32, *mut Handle) -> Code = c"aoti_torch_empty_strided",
     copy: unsafe extern "C" fn(Handle, Handle, i32) -> Code = c"aoti_torch_copy_",
     call_dispatcher: unsafe extern "C" fn(*const c_char, *const c_char, *mut u64) -> Code = c"aoti_torch_call_dispatcher",
@@ -411,11 +409,13 @@ impl<'a> Tensor<'a> {
             // SAFETY: `dim` values, borrowed from the tensor.
             _ => unsafe { std::slice::from_raw_parts(pointer.cast_const(), dim) },
         };
+        let (sizes, strides) = (slice(get!(sizes)), slice(get!(strides)));
+        let numel = sizes.iter().product();
         Ok(Info {
-            sizes: slice(get!(sizes)),
-            strides: slice(get!(strides)),
-            numel: get!(numel),
-            is_contiguous: get!(is_contiguous),
+            sizes,
+            strides,
+            numel,
+            is_contiguous: numel == 0 || is_row_major(sizes, strides),
             dtype_code: get!(dtype),
             device_type: get!(device_type),
             device_index: get!(device_index),
@@ -440,6 +440,16 @@ impl<'a> Tensor<'a> {
             (self.shim.functions.data)(self.handle, pointer)
         })
     }
+}
+
+/// Whether each dimension of more than one element steps over the whole of those after it.
+fn is_row_major(sizes: &[i64], strides: &[i64]) -> bool {
+    let mut expected = 1;
+    sizes.iter().zip(strides).rev().all(|(&size, &stride)| {
+        let fits = size == 1 || stride == expected;
+        expected *= size;
+        fits
+    })
 }
 
 /// What a tensor is.

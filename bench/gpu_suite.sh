@@ -39,31 +39,15 @@ libtorch() {
     local build torch
     build="$(mktemp -d)"
     torch="$(python3 -c 'import torch; print(torch.utils.cmake_prefix_path, end="")')"
+    # LibTorch brings the C++ library as a shared one: a compiler that links a copy of its own into the
+    # program, as what CXX names may do, makes it abort at its end.
+    unset CC CXX
     cmake -S bindings/cpp -B "$build/package" -DMISH_LIBRARY="$MISH_LIBRARY" &&
         cmake --install "$build/package" --prefix "$build/prefix" &&
         cmake -S examples/libtorch -B "$build/example" -DCMAKE_BUILD_TYPE=Release \
             -DCMAKE_PREFIX_PATH="$build/prefix;$torch" &&
         cmake --build "$build/example" || return
-    stdbuf -o0 "$build/example/libtorch" >"$build/output"
-    local code=$?
-    cat "$build/output"
-    [ $code = 0 ] && return
-    # Some builds of LibTorch abort in their own destructors after the program has ended: forgiven
-    # if all checks passed and a program without libmish does so too.
-    mkdir "$build/control"
-    echo '#include <torch/torch.h>
-        int main() { return torch::ones({3}).numel() != 3; }' >"$build/control/main.cpp"
-    echo 'cmake_minimum_required(VERSION 3.18)
-        project(control LANGUAGES CXX)
-        find_package(Torch REQUIRED)
-        add_executable(control main.cpp)
-        target_link_libraries(control "${TORCH_LIBRARIES}")' >"$build/control/CMakeLists.txt"
-    cmake -S "$build/control" -B "$build/control" -DCMAKE_BUILD_TYPE=Release -DCMAKE_PREFIX_PATH="$torch" &&
-        cmake --build "$build/control" || return
-    "$build/control/control"
-    echo "exit codes: example $code, without libmish $?"
-    "$build/control/control"
-    [ $? = $code ] && [ "$(grep -c ": ok" "$build/output")" = 20 ] && ! grep -q FAILED "$build/output"
+    "$build/example/libtorch"
 }
 
 # The tests that need nothing but the driver.

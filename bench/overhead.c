@@ -4,9 +4,9 @@
  *
  * With bench/stub_cuda.c as the driver (xtask/src/overhead.rs) its functions are empty, so that
  * what is left is libmish; with a GPU's own driver, what that does for libmish counts too. Batches
- * of calls of libmish and of the bare cuLaunchKernel, with a kernel that does nothing, alternate;
- * this thread's CPU time per call, the least and the median of the batches. A batch is less than a
- * driver queues before it makes the caller wait.
+ * of calls of libmish and of the bare cuLaunchKernel, of a kernel that does nothing with as many
+ * parameters, alternate; this thread's CPU time per call, the least and the median of the batches. A
+ * batch is less than a driver queues before it makes the caller wait.
  */
 #include <dlfcn.h>
 #include <stdint.h>
@@ -23,12 +23,18 @@
 typedef unsigned (*launch_function)(void *, unsigned, unsigned, unsigned, unsigned, unsigned,
                                     unsigned, unsigned, void *, void **, void **);
 
-static const char PTX[] = ".version 6.0\n.target sm_60\n.address_size 64\n"
-                          ".visible .entry nothing() { ret; }\n";
+/* As many pointers as the operation has operands, and how the elements divide. */
+#define SPAN ".param .align 8 .b8 span[24]"
+static const char PTX[] =
+    ".version 6.0\n.target sm_60\n.address_size 64\n"
+    ".visible .entry forward(.param .u64 a, .param .u64 b, " SPAN ") { ret; }\n"
+    ".visible .entry backward(.param .u64 a, .param .u64 b, .param .u64 c, " SPAN ") { ret; }\n"
+    ".visible .entry double_backward(.param .u64 a, .param .u64 b, .param .u64 c, .param .u64 d, "
+    ".param .u64 e, " SPAN ") { ret; }\n";
 
 static launch_function launch;
 static unsigned (*synchronize)(void);
-static void *nothing;
+static void *nothing[OPERATIONS];
 
 /* Makes a context current, and what the calls need in it; the name of what failed, or NULL. */
 static const char *begin(void) {
@@ -56,8 +62,11 @@ static const char *begin(void) {
         return "a context";
     if (allocate(&device_memory, (size_t)5 << 24) || create(&device_stream, 1))
         return "memory and a stream";
-    if (load(&module, PTX) || get(&nothing, module, "nothing"))
-        return "an empty kernel";
+    if (load(&module, PTX))
+        return "empty kernels";
+    for (int operation = 0; operation < OPERATIONS; operation++)
+        if (get(&nothing[operation], module, OPERATION_NAMES[operation]))
+            return "an empty kernel";
     return NULL;
 }
 
@@ -107,13 +116,14 @@ int main(int argc, char **argv) {
     for (size_t c = 0; c < CALL_COUNT; c++)
         for (int operation = 0; operation < OPERATIONS; operation++) {
             const struct call *const call = &CALLS[c];
-            void *parameters[6] = {0};
+            static uint64_t values[3];
+            void *parameters[6] = {values, values, values, values, values, values};
             prepare(call, operation);
             for (int b = 0; b < BATCHES; b++) {
                 synchronize();
                 const double start = now();
                 for (int i = 0; i < BATCH; i++)
-                    if (launch(nothing, 1, 1, 1, 64, 1, 1, 0, NULL, parameters, NULL) != 0)
+                    if (launch(nothing[operation], 1, 1, 1, 64, 1, 1, 0, NULL, parameters, NULL) != 0)
                         return 1;
                 const double first = now() - start;
                 synchronize();

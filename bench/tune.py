@@ -3,10 +3,11 @@
     python bench/tune.py compile --out FOLDER [--sm 90] [--kernels FOLDER] [--jobs N]
     python bench/tune.py time --images FOLDER --out FILE [--rounds N] [--dtypes f64,bf16]
 
-`compile` makes an image of mish.cu in kernels/ (or another version's folder) for every candidate with the NVRTC that the library is
-built with (fetched by `cargo xtask build`), and notes which kernels spill; it needs no GPU. `time`
-runs every kernel that does not spill in turn beside PyTorch's copy, ReLU and ReLU's backward, and
-writes the medians; it needs PyTorch with CUDA. src/cuda/policy.rs is where the result goes.
+`compile` makes an image of mish.cu in kernels/ (or another version's folder) for every candidate
+with the NVRTC that the library is built with (fetched by `cargo xtask build`), and notes which
+kernels spill; it needs no GPU. `time` runs every kernel that does not spill in turn beside PyTorch's
+copy, ReLU and ReLU's backward, timed as bench/bench.py does, and writes the medians; it needs
+PyTorch with CUDA. src/cuda/policy.rs is where the result goes.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import os
 import pathlib
 import re
 import statistics
+import types
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OPERATIONS = {"forward": ("Forward", 2), "backward": ("Backward", 3), "double_backward": ("DoubleBackward", 5)}
@@ -26,7 +28,7 @@ VECTOR_BYTES = 16
 
 # Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
 # of a vector to compute at once, hints of loads and stores (`Cache` of kernels/device.cuh).
-CANDIDATES = list(itertools.product((128,), (1, 2, 4), (768, 1024, 1280, 1536, 1792), (0, 1, 2), (0,), (0,)))
+CANDIDATES = list(itertools.product((128, 256), (1, 2, 4), (1024, 1280, 1536, 1792, 2048), (0, 1, 2), (0,), (0,)))
 # For float64 alone: its elements are two words, so that 0 and 2 are the same, and its table wants the
 # first-level cache for itself (loads CACHE_NO_L1, stores CACHE_STREAM).
 CANDIDATES_F64 = [
@@ -129,19 +131,11 @@ def launcher(torch, function, candidate, tensors):
     return lambda: values and driver("cuLaunchKernel", function, blocks, 1, 1, threads, 1, 1, 0, stream, pointers, None)
 
 
-def microseconds(torch, call, inner):
-    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-    begin.record()
-    for _ in range(inner):
-        call()
-    end.record()
-    end.synchronize()
-    return begin.elapsed_time(end) * 1000 / inner
-
-
 def time_all(arguments):
+    import bench
     import torch
 
+    gpu, one_stream = bench.Gpu(quick=False), types.SimpleNamespace(jax=False)
     driver.library = ctypes.CDLL("libcuda.so.1")
     torch.zeros(1, device="cuda")  # a current context
     kinds = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}
@@ -151,7 +145,7 @@ def time_all(arguments):
         names = [name for name, count in kernels.items() if count and not name.endswith("_strided")]
         modules[tuple(map(int, text.split("-")))] = loaded(arguments.images / f"{text}.cubin", names)
     rows = []
-    for dtype, n in itertools.product(arguments.dtypes, (2**28, 10485760, 2**20)):
+    for dtype, n in itertools.product(arguments.dtypes, arguments.sizes):
         if dtype == "f64" and n == 2**28:
             n //= 2
         x, g, h = (torch.randn(n, device="cuda", dtype=torch.float32).to(kinds[dtype]) for _ in range(3))
@@ -166,13 +160,11 @@ def time_all(arguments):
         for (candidate, functions), op in itertools.product(modules.items(), OPERATIONS):
             if function := functions.get(f"mish_{op}_{dtype}"):
                 cases["libmish", op, candidate] = launcher(torch, function, candidate, operands[op])
+        slices = {case: gpu.ready(one_stream, call, n, again=False) for case, call in cases.items()}
         times = {case: [] for case in cases}
-        for call in cases.values():
-            call()
-        torch.cuda.synchronize()
         for _ in range(arguments.rounds):
-            for case, call in cases.items():
-                times[case].append(microseconds(torch, call, 4 if n > 2**26 else 20))
+            for case, timed in slices.items():
+                times[case].append(timed())
         found = []
         for (impl, op, candidate), us in times.items():
             median = statistics.median(us)
@@ -184,8 +176,8 @@ def time_all(arguments):
             ours = sorted((r for r in found if r["op"] == op), key=lambda r: (r["impl"] == "libmish", r["us_median"]))
             for r in ours[:9]:
                 print("   ", r["impl"], r["policy"], r["us_median"], r["us_min"], r["tb_per_s"], flush=True)
-        del x, g, h, y, z, operands, cases
-        torch.cuda.empty_cache()
+        del x, g, h, y, z, operands, cases, slices
+        gpu.release()
     report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident", "together", "load", "store"], "rows": rows}
     arguments.out.write_text(json.dumps(report, indent=0))
 
@@ -204,6 +196,7 @@ def main():
     command.add_argument("--images", type=pathlib.Path, required=True)
     command.add_argument("--out", type=pathlib.Path, required=True)
     command.add_argument("--rounds", type=int, default=5)
+    command.add_argument("--sizes", type=lambda text: [int(n) for n in text.split(",")], default=[2**28, 10485760, 2**20])
     command.add_argument("--dtypes", type=lambda text: text.split(","), default=list(DTYPES))
     command.set_defaults(run=time_all)
     arguments = parser.parse_args()

@@ -19,19 +19,17 @@ struct Span {
 };
 static_assert(sizeof(Span) == 24, "mirrored by the host");
 
-// Computes and stores one vector per output at byte offset `offset`.
+// One vector per output from one per input.
 //
 // `zero` is 0, which the compiler does not know. Mixing the last results into an input, masked by
 // it, keeps the compiler from starting on all elements at once, which in the longer formulas takes
 // more registers than there are at the occupancy that the memory wants.
-template <class O, class E, int BYTES, class P>
-MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out,
-                            mish_u64 offset, mish_u32 zero) {
+template <class O, class E, class Math, int BYTES, class P>
+MISH_DEVICE void compute(const Words<BYTES / 4> *loaded, Words<BYTES / 4> *packed, mish_u32 zero) {
     typedef Vector<E, BYTES> V;
     typedef typename E::Value Value;
     // Groups computed together; all of them if the policy leaves it open.
     constexpr int TOGETHER = P::TOGETHER > 0 ? P::TOGETHER : V::WORDS;
-    Words<V::WORDS> packed[O::OUTPUTS];
 #pragma unroll
     for (int g = 0; g < V::WORDS; g += V::GROUP_WORDS) {
         Value arguments[O::INPUTS][V::GROUP_ELEMENTS], results[O::OUTPUTS][V::GROUP_ELEMENTS];
@@ -50,13 +48,31 @@ MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out,
             Value element[O::INPUTS], result[O::OUTPUTS];
 #pragma unroll
             for (int k = 0; k < O::INPUTS; ++k) element[k] = arguments[k][i];
-            O::template apply<E>(element, result);
+            O::template apply<Math>(element, result);
 #pragma unroll
             for (int k = 0; k < O::OUTPUTS; ++k) results[k][i] = result[k];
         }
 #pragma unroll
         for (int k = 0; k < O::OUTPUTS; ++k) E::pack(results[k], packed[k].w + g);
     }
+}
+
+// Computes and stores one vector per output at byte offset `offset`.
+template <class O, class E, int BYTES, class P>
+MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out,
+                            mish_u64 offset, mish_u32 zero) {
+    constexpr int WORDS = BYTES / 4;
+    Words<WORDS> packed[O::OUTPUTS];
+    mish_u32 decisive[O::DECISIVE * WORDS];
+#pragma unroll
+    for (int k = 0; k < O::DECISIVE; ++k)
+#pragma unroll
+        for (int i = 0; i < WORDS; ++i)
+            decisive[k * WORDS + i] = loaded[O::INPUTS - 1 - k].w[i];
+    if (E::are_moderate(decisive))
+        compute<O, E, typename E::Quick, BYTES, P>(loaded, packed, zero);
+    else
+        compute<O, E, typename E::Math, BYTES, P>(loaded, packed, zero);
 #pragma unroll
     for (int k = 0; k < O::OUTPUTS; ++k)
         if (!O::OPTIONAL_OUTPUTS || out[k])
@@ -113,7 +129,7 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
         load_scalar((const char *)in[k] + i * sizeof(Bits), bits);
         arguments[k] = E::value(bits);
     }
-    O::template apply<E>(arguments, results);
+    O::template apply<typename E::Math>(arguments, results);
 #pragma unroll
     for (int k = 0; k < O::OUTPUTS; ++k)
         if (!O::OPTIONAL_OUTPUTS || out[k])

@@ -163,6 +163,17 @@ MISH_DEVICE mish_u32 bf16x2_from_f32(float low, float high) {
 #endif
 }
 
+// Of each pair of bfloat16 the one that is larger in magnitude, with any sign.
+MISH_DEVICE mish_u32 bf16x2_larger(mish_u32 a, mish_u32 b) {
+#if __CUDA_ARCH__ >= 900
+    mish_u32 larger;
+    asm("max.xorsign.abs.bf16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+#else
+    return __vmaxu2(a & 0x7fff7fffu, b & 0x7fff7fffu);
+#endif
+}
+
 MISH_DEVICE mish_u32 multiply_high(mish_u32 a, mish_u32 b) { return __umulhi(a, b); }
 MISH_DEVICE mish_u64 multiply_high(mish_u64 a, mish_u64 b) { return __umul64hi(a, b); }
 
@@ -189,21 +200,9 @@ MISH_DEVICE float mish_at_most(float x, float bound) {
     return x > bound ? bound : x;
 #endif
 }
-// For a bound of x's sign; in integers, which leave the double pipe to the rest.
-MISH_DEVICE double mish_at_least(double x, double bound) {
-    const mish_u64 from = __double_as_longlong(bound), infinity = 0xfff0000000000000ull;
-    return mish_u64(__double_as_longlong(x)) - from <= infinity - from ? bound : x;
-}
-MISH_DEVICE double mish_at_most(double x, double bound) {
-    const mish_u64 from = __double_as_longlong(bound), infinity = 0x7ff0000000000000ull;
-    return mish_u64(__double_as_longlong(x)) - from <= infinity - from ? bound : x;
-}
 
 // x > bound, or a NaN, for a positive bound.
 MISH_DEVICE bool mish_above(float x, float bound) { return !(x <= bound); }
-MISH_DEVICE bool mish_above(double x, double bound) {
-    return __double_as_longlong(x) > __double_as_longlong(bound);
-}
 
 // a where the mask is set, b elsewhere. In assembly, because the compiler would turn masks into
 // predicates, of which there are not enough for all elements of a vector.

@@ -1,4 +1,5 @@
-// The element types: how they lie in memory and in which type they are computed.
+// The element types: how they lie in memory and in which type they are computed. `are_moderate`
+// says whether `Quick` will do for the elements in some words.
 #ifndef MISH_ELEMENT_CUH
 #define MISH_ELEMENT_CUH
 
@@ -8,6 +9,8 @@ struct F16 {
     typedef mish_u16 Bits;
     typedef float Value;
     typedef MathF16 Math;
+    typedef Math Quick;
+    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
     static MISH_DEVICE float value(mish_u16 bits) { return f32_from_f16(bits); }
     static MISH_DEVICE mish_u16 bits(float value) { return f16_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -23,6 +26,16 @@ struct BF16 {
     typedef mish_u16 Bits;
     typedef float Value;
     typedef MathBF16 Math;
+    typedef QuickBF16 Quick;
+    // Whether all are below 32 in magnitude; a NaN may pass, which any formula keeps.
+    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&words)[N]) {
+        mish_u32 largest = words[0];
+#pragma unroll
+        for (int i = 1; i < N; ++i) largest = bf16x2_larger(largest, words[i]);
+        // Adding carries into the sign bits.
+        const mish_u32 bound = 0x4200u * 0x10001u;
+        return (((largest & 0x7fff7fffu) + (0x80008000u - bound)) & 0x80008000u) == 0;
+    }
     static MISH_DEVICE float value(mish_u16 bits) { return f32_from_bf16(bits); }
     static MISH_DEVICE mish_u16 bits(float value) { return bf16_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -38,6 +51,8 @@ struct F32 {
     typedef mish_u32 Bits;
     typedef float Value;
     typedef MathF32 Math;
+    typedef Math Quick;
+    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
     static MISH_DEVICE float value(mish_u32 bits) { return f32_from_bits(bits); }
     static MISH_DEVICE mish_u32 bits(float value) { return bits_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -52,6 +67,8 @@ struct F64 {
     typedef mish_u64 Bits;
     typedef double Value;
     typedef MathF64 Math;
+    typedef Math Quick;
+    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
     static MISH_DEVICE double value(mish_u64 bits) { return f64_from_bits(bits); }
     static MISH_DEVICE mish_u64 bits(double value) { return bits_from_f64(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, double *values) {
@@ -71,17 +88,6 @@ template <class E, int BYTES> struct Vector {
     // `unpack` and `pack` work on the smallest group that fills whole words.
     static const int GROUP_WORDS = sizeof(typename E::Bits) == 8 ? 2 : 1;
     static const int GROUP_ELEMENTS = sizeof(typename E::Bits) == 2 ? 2 : 1;
-
-    static MISH_DEVICE void unpack(const Words<WORDS> &v, typename E::Value *values) {
-#pragma unroll
-        for (int g = 0; g < WORDS / GROUP_WORDS; ++g)
-            E::unpack(v.w + g * GROUP_WORDS, values + g * GROUP_ELEMENTS);
-    }
-    static MISH_DEVICE void pack(const typename E::Value *values, Words<WORDS> &v) {
-#pragma unroll
-        for (int g = 0; g < WORDS / GROUP_WORDS; ++g)
-            E::pack(values + g * GROUP_ELEMENTS, v.w + g * GROUP_WORDS);
-    }
 };
 
 #endif

@@ -10,9 +10,9 @@
 // src/cpu/math/paired.rs: whatever loses bits is carried as an unevaluated sum of two numbers
 // (a, a_low), and the power of two in e is kept apart and applied last. `Wide` is
 // src/cpu/math/plain.rs: the formulas as they stand, in double for float elements, for GPUs whose
-// double is half as fast as their float. `Brief` (float16) and `Factored` (bfloat16) are the same
-// formulas in plain float: their error, a few units of float's last place, is far below what
-// rounding to 16 bits adds.
+// double is half as fast as their float. `Brief` (16-bit types) and `Factored` (bfloat16 at its
+// ends) are the same formulas in plain float: their error, a few units of float's last place, is
+// far below what rounding to 16 bits adds.
 #ifndef MISH_MATH_CUH
 #define MISH_MATH_CUH
 
@@ -477,13 +477,14 @@ struct Rational {
         const double off = mish_fma(-vw, b, mish_fma(-c.whole, w, 1.0));
         const double g = mish_fma(off, mish_fma(off, off, off), off);  // 1/(d w) - 1
         const double factor = mish_fma(c.v, c.twice, c.left ? 1.0 : 0.0);
-        // What rounding cut off v counts with the slope of h, which is w to a third.
-        const double v_low = mish_fma(c.scale, c.q, c.scale - c.v);
-        const double h = vw * factor, h_low = mish_fma(v_low, w, mish_fma(vw, factor, -h));
+        const double h = vw * factor;
         const double scale = c.left ? c.scale : 1.0, q = c.left ? c.q : 0.0;
-        // (1 + q) (1 - h (1 + g)) - 1
-        const double change = (mish_fma(-h, mish_fma(q, g, q + g), q) - h_low) - h;
-        double y = mish_with_sign(mish_fma(c.size * scale, change, c.size * scale), x);
+        // (1 + q) (1 - h (1 + g)) - 1; in the last step h is not rounded.
+        const double change =
+            mish_fma(-vw, factor, mish_fma(-h, mish_fma(q, g, q + g), q));
+        // scale is 1 on the right; on the left the product's rounding would show.
+        const double y1 = c.size * scale, y1_low = mish_fma(c.size, scale, -y1);
+        double y = mish_with_sign(y1 + mish_fma(y1, change, y1_low), x);
         if (mish_size(x) >= mish_size(690.0))
             y = c.left && x == x ? mish_descend(-c.size * c.significand(), c.k) : x;
         return y;
@@ -524,52 +525,101 @@ struct Rational {
     }
 };
 
-// For float16, in float. Past the bounds of x nothing but the limits is left.
-struct Brief {
-    typedef Limits<float> L;
-    static MISH_DEVICE float min() { return -60.0f; }
+// For 16-bit types, in float and in g = e/2, whose formulas need no multiplications by 2 and 4:
+//
+//   mish   = x h/(h + 1/2)             h = g^2 + g
+//   mish'  = (1 + g + x y w) g w       y = g + 1/2, w = 1/(y^2 + 1/4)
+//   mish'' = n w (g w)                 n = 1 + x/2 + g (2 - 2 x + x w)
+//
+// C has what differs between the types. No exception is made for any x: `Bounded` (float16) limits it
+// before, `Factored` (bfloat16) is for where that does not do.
+template <class C> struct Brief {
+    float g, y, w;
 
-    // e^x and the rest of the formulas.
-    float e, z, w;
-
-    MISH_DEVICE explicit Brief(float x) {
-        const float biased = mish_fma(x, L::log2_e(), L::magic());
-        const float k = biased - L::magic();
-        // x log2(e) - k, with the digits of log2(e) that float lacks.
-        const float f = mish_fma(x, float(MISH_LOG2_E - double(float(MISH_LOG2_E))),
-                                 mish_fma(x, L::log2_e(), -k));
-        e = mish_exp2_approx(f) * mish_exp2<float>(mish_integer(biased));
-        z = e + 1.0f;
-        w = mish_reciprocal(mish_fma(z, z, 1.0f));
+    // `left` makes up for what log2(e) lacks.
+    static MISH_DEVICE float half_exponential(float x, float left) {
+        const float r = mish_exp2_approx(mish_fma(x, C::log2_e(), -1.0f));
+        return mish_fma(r * x, left, r);
     }
 
-    MISH_DEVICE float first(float x) const {
-        return (mish_fma(4.0f * x, z * w, z) + 1.0f) * w * e;
+    MISH_DEVICE explicit Brief(float x, float left) {
+        g = half_exponential(x, left);
+        y = g + 0.5f;
+        w = mish_reciprocal(mish_fma(y, y, 0.25f));
     }
 
-    static MISH_DEVICE float forward(float x) {
-        const float bounded = mish_at_least(x, min());
-        const Brief c(mish_at_most(bounded, L::first_max()));
-        return bounded * c.e * mish_fma(c.z, c.w, c.w);
+    static MISH_DEVICE float forward(float x) { return forward(x, x); }
+    // x times tanh(softplus(limited))
+    static MISH_DEVICE float forward(float x, float limited) {
+        const float g = half_exponential(limited, C::left());
+        const float h = mish_fma(g, g, g);
+        return x * (h * mish_reciprocal(h + 0.5f));
     }
 
     static MISH_DEVICE float backward(float grad_y, float x) {
-        const float clamped = mish_at_most(mish_at_least(x, min()), L::first_max());
-        return grad_y * Brief(clamped).first(clamped);
+        const Brief c(x, C::left());
+        return grad_y * (c.sum(x) * (c.g * c.w));
     }
 
     static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
                                             float &grad_grad_y, float &grad_x) {
-        const float clamped = mish_at_most(mish_at_least(x, min()), 30.0f);
-        const Brief c(clamped);
-        grad_grad_y = grad_grad_x * c.first(clamped);
-        const float v = mish_fma(clamped + clamped, c.w, 1.0f - clamped);
-        const float n = mish_fma(c.e + c.e, v, 2.0f + clamped);
-        grad_x = grad_grad_x * grad_y * (4.0f * (n * c.w) * (c.e * c.w));
+        const Brief c(x, C::left_both_sides(x));
+        const float gw = c.g * c.w;
+        grad_grad_y = grad_grad_x * (c.sum(x) * gw);
+        const float v = mish_fma(x, c.w, mish_fma(-2.0f, x, 2.0f));
+        const float n = mish_fma(c.g, v, mish_fma(0.5f, x, 1.0f));
+        grad_x = C::product(grad_grad_x, grad_y, n * (c.w * gw));
+    }
+
+private:
+    MISH_DEVICE float sum(float x) const { return mish_fma(x, y * w, g + 1.0f); }
+};
+
+// log2(e), so short that its product with an element is exact in float, and what that lacks: where x
+// is negative, which is where e^x counts in mish and mish', and on both sides. And three factors in
+// the order that suits the type.
+struct ForF16 {
+    static MISH_DEVICE float log2_e() { return MISH_LOG2_E_13; }
+    static MISH_DEVICE float left() { return MISH_LOG2_E_13_LEFT; }
+    static MISH_DEVICE float left_both_sides(float x) {
+        return mish_fma(MISH_LOG2_E_13_LEFT_SLOPE, x, MISH_LOG2_E_13_LEFT_BOTH);
+    }
+    // The gradients' product is exact.
+    static MISH_DEVICE float product(float grad_grad_x, float grad_y, float second) {
+        return grad_grad_x * grad_y * second;
+    }
+};
+struct ForBF16 {
+    static MISH_DEVICE float log2_e() { return MISH_LOG2_E_16; }
+    static MISH_DEVICE float left() { return MISH_LOG2_E_16_LEFT; }
+    static MISH_DEVICE float left_both_sides(float) { return left(); }
+    // The gradients' product could overflow.
+    static MISH_DEVICE float product(float grad_grad_x, float grad_y, float second) {
+        return grad_grad_x * second * grad_y;
     }
 };
 
-// For bfloat16, in float. It has float's exponents, so a power of e is kept as a product of its
+// For float16. Past the bounds of x nothing but the limits is left.
+struct Bounded {
+    typedef Brief<ForF16> B;
+    static MISH_DEVICE float limited(float x, float largest) {
+        return mish_at_most(mish_at_least(x, -60.0f), largest);
+    }
+
+    static MISH_DEVICE float forward(float x) {
+        const float bounded = mish_at_least(x, -60.0f);
+        return B::forward(bounded, mish_at_most(bounded, 15.0f));
+    }
+    static MISH_DEVICE float backward(float grad_y, float x) {
+        return B::backward(grad_y, limited(x, 15.0f));
+    }
+    static MISH_DEVICE void double_backward(float grad_grad_x, float grad_y, float x,
+                                            float &grad_grad_y, float &grad_x) {
+        B::double_backward(grad_grad_x, grad_y, limited(x, 30.0f), grad_grad_y, grad_x);
+    }
+};
+
+// For any bfloat16, in float. It has float's exponents, so a power of e is kept as a product of its
 // roots, which are normal numbers: multiplying a gradient by one at a time neither overflows nor
 // loses bits on the way to a result that can be represented.
 struct Factored {
@@ -641,9 +691,13 @@ struct Factored {
     }
 };
 
-// What each element type is computed with.
-typedef Brief MathF16;
+// What each element type is computed with: `Math` everywhere, `Quick` where x and grad_y of a
+// double backward are below a bound that the type's `are_moderate` (element.cuh) knows.
+typedef Bounded MathF16;
 typedef Factored MathBF16;
+// To 32, e^x and mish' and mish'' are normal numbers with room for any other gradient: a product
+// that is subnormal before grad_y < 32 is multiplied in is off by no more than 2^-145.
+typedef Brief<ForBF16> QuickBF16;
 #if MISH_FAST_DOUBLE
 typedef Wide MathF32;
 #else

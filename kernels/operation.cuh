@@ -1,4 +1,5 @@
-// The three operations as the loops see them: how many inputs and outputs, in which order.
+// The three operations as the loops see them: how many inputs and outputs, in which order, and how
+// many of the last inputs decide whether an element type's quick formulas will do.
 #ifndef MISH_OPERATION_CUH
 #define MISH_OPERATION_CUH
 
@@ -8,10 +9,11 @@
 struct Forward {
     static const int INPUTS = 1;
     static const int OUTPUTS = 1;
+    static const int DECISIVE = 1;
     static const bool OPTIONAL_OUTPUTS = false;
-    template <class E>
-    static MISH_DEVICE void apply(const typename E::Value *in, typename E::Value *out) {
-        out[0] = E::Math::forward(in[0]);
+    template <class Math, typename Value>
+    static MISH_DEVICE void apply(const Value *in, Value *out) {
+        out[0] = Math::forward(in[0]);
     }
 };
 
@@ -19,10 +21,11 @@ struct Forward {
 struct Backward {
     static const int INPUTS = 2;
     static const int OUTPUTS = 1;
+    static const int DECISIVE = 1;
     static const bool OPTIONAL_OUTPUTS = false;
-    template <class E>
-    static MISH_DEVICE void apply(const typename E::Value *in, typename E::Value *out) {
-        out[0] = E::Math::backward(in[0], in[1]);
+    template <class Math, typename Value>
+    static MISH_DEVICE void apply(const Value *in, Value *out) {
+        out[0] = Math::backward(in[0], in[1]);
     }
 };
 
@@ -30,10 +33,11 @@ struct Backward {
 struct DoubleBackward {
     static const int INPUTS = 3;
     static const int OUTPUTS = 2;
+    static const int DECISIVE = 2;
     static const bool OPTIONAL_OUTPUTS = true;
-    template <class E>
-    static MISH_DEVICE void apply(const typename E::Value *in, typename E::Value *out) {
-        E::Math::double_backward(in[0], in[1], in[2], out[0], out[1]);
+    template <class Math, typename Value>
+    static MISH_DEVICE void apply(const Value *in, Value *out) {
+        Math::double_backward(in[0], in[1], in[2], out[0], out[1]);
     }
 };
 

@@ -74,7 +74,7 @@ MISH_DEVICE void strided_elements(const Strided &s) {
         Value arguments[O::INPUTS], results[O::OUTPUTS];
 #pragma unroll
         for (int k = 0; k < O::INPUTS; ++k) arguments[k] = E::value(loaded[j][k]);
-        O::template apply<E>(arguments, results);
+        O::template apply<typename E::Math>(arguments, results);
         if (first + Index(j * blockDim.x) >= count) return;
 #pragma unroll
         for (int k = 0; k < O::OUTPUTS; ++k) {

@@ -110,14 +110,25 @@ def powers(name, count, digits):
     yield name, "f64", note, values
 
 
-def root(name, order):
-    """The exponent of bfloat16's e^(x/order): 16 bits, times a bfloat16, are exact in float."""
+def root(name, order, digits=16, reach=None):
+    """The exponent of e^(x/order), so short that its product with a 16-bit x is exact in float. What
+    it lacks, l, is made up for by a factor 1 + x l instead of e^(x l). Where that shows, the factor's
+    l is such that the error is even over 0 > x > -reach, or l + x l^2/2 on both sides of 0."""
     exact = 1 / (order * mp.log(2))
-    scale = mp.mpf(2) ** (16 - 1 - int(mp.floor(mp.log(exact, 2))))
+    scale = mp.mpf(2) ** (digits - 1 - int(mp.floor(mp.log(exact, 2))))
     short = mp.nint(exact * scale) / scale
-    yield name, "f32", f"log2(e)/{order} to 16 bits", text(float(short), True)
-    left = nearest(1 - short / exact, True)
-    yield f"{name}_LEFT", "f32", "what that lacks, relatively", text(left, True)
+    left = 1 - short / exact
+    items = [("", f"log2(e){f'/{order}' if order > 1 else ''} to {digits} bits", short)]
+    if reach is None:
+        items.append(("_LEFT", "what that lacks, relatively", left))
+    else:
+        # On 0..1, t^2/2 is nearest to (sqrt(2) - 1) t.
+        even = left * (1 - (mp.sqrt(2) - 1) * left * reach)
+        items.append(("_LEFT", f"what that lacks, relatively, for x from -{reach} to 0", even))
+        items.append(("_LEFT_BOTH", "the same for any x, at x = 0", left))
+        items.append(("_LEFT_SLOPE", "and what x adds to it", left**2 / 2))
+    for suffix, note, value in items:
+        yield name + suffix, "f32", note, text(nearest(value, True), True)
 
 
 def rust():
@@ -160,6 +171,8 @@ def cuda():
         *exponential("EXP_TAIL_SHORT_F64", False, 4, REACH / 16 * mp.mpf("1.02")),
         *powers("EXP2_SIXTEENTHS_F64", 16, 11),
         *whole("EXP_F64", False, 6),
+        *root("LOG2_E_13", 1, 13, 20),
+        *root("LOG2_E_16", 1),
         *root("LOG2_E_HALF", 2),
         *root("LOG2_E_THIRD", 3),
     ]

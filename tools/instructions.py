@@ -83,34 +83,27 @@ def stored(lines):
     return sum(size for size in widths(lines, "store") if size >= 16)
 
 
-def usual(lines, labels, start, end):
-    """What runs from `start` to `end` but for what branches forward usually skip: paths that touch
-    no memory, for results that are not normal numbers."""
-    taken, i = [], start
-    while i < end:
-        taken.append(lines[i])
-        branch = re.search(rf"^@\S+\s+(?:BRA|bra)\s.*?({LABEL})", lines[i])
-        to = labels.get(branch[1], 0) if branch else 0
-        is_skipped = i < to <= end and not any(access(line) for line in lines[i + 1 : to])
-        i = to if is_skipped else i + 1
-    return taken
-
-
 def tile(lines, labels):
-    """The widest tile, with what precedes it where it is no loop."""
-    # Tiles of different widths end with an exit or with a jump back.
-    jumps = [opcode(line) in ("EXIT", "BRA", "ret", "bra", "bra.uni") and line[0] != "@" for line in lines]
-    ends = [i + 1 for i, jump in enumerate(jumps) if jump]
-    start, end = max(zip([0, *ends], ends), key=lambda part: stored(lines[slice(*part)]))
-    taken = usual(lines, labels, start, end)
-    back = re.search(LABEL, lines[end - 1])
-    if back and start <= labels[back[0]] < end:
-        return usual(lines, labels, labels[back[0]], end)
-    if start > 0:
-        # What precedes it runs as often, and ends with the jump to the tile.
-        to = {name for name, at in labels.items() if at == start}
-        before = [i for i in range(start) if to & set(re.findall(LABEL, lines[i]))]
-        taken = lines[: before[0] + 1] + taken
+    """What the widest tile executes: of the ways through a kernel that store the most in vectors, the
+    shortest, which leaves out the paths for numbers out of the ordinary. Loops run once."""
+    # For every instruction, from the last to the first: bytes stored from there on, less the
+    # instructions, and which comes next.
+    best = [(0, 0, None)] * (len(lines) + 1)
+    for i in range(len(lines) - 1, -1, -1):
+        code, branch = opcode(lines[i]).split(".")[0].lower(), re.search(LABEL, lines[i])
+        ways = []
+        # Branches on a uniform predicate name it as an operand.
+        is_conditional = re.match(r"@|BRA\S* !?UP", lines[i])
+        if code not in ("exit", "ret", "bra") or is_conditional:
+            ways.append(i + 1)
+        if code == "bra" and labels[branch[0]] > i:
+            ways.append(labels[branch[0]])
+        wide, fewest, to = max(((*best[way][:2], way) for way in ways), default=(0, 0, None))
+        best[i] = wide + stored(lines[i : i + 1]), fewest - 1, to
+    taken, i = [], 0
+    while i is not None and i < len(lines):
+        taken.append(lines[i])
+        i = best[i][2]
     return taken
 
 

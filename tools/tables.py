@@ -224,7 +224,12 @@ def budget():
 
 
 def hardware():
-    names = {"f32 in double": "float32 in double", "f32 in pairs": "float32 in pairs"}
+    names = {
+        "f32 in double": "float32 in double",
+        "f32 in pairs": "float32 in pairs",
+        "bf16": "bfloat16 by `Factored` alone",
+        "bf16 in vector": "bfloat16",
+    }
     order = ("mish", "mish'", "mish''", "gradient x mish'", "gradients x mish''")
     found = {}
     for row in load("error-budget")["kernels"]:
@@ -235,7 +240,7 @@ def hardware():
         for function in order:
             row = functions[function]
             wrong = row["not_correctly_rounded"]
-            cells.append(ulp(row["worst_ulp"]) + (f" ({wrong})" if kind in ("f16", "bf16") else ""))
+            cells.append(ulp(row["worst_ulp"]) + (f" ({wrong})" if "16" in kind else ""))
         rows.append([names.get(kind) or NAMES[kind], *cells])
     return table(["", *FUNCTIONS, "grad · mish′", "grad · grad · mish″"], rows)
 

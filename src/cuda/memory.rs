@@ -69,15 +69,25 @@ impl Memory {
             size,
         })
     }
+
+    /// Whether an address is in the same allocation; false if its range is not known.
+    fn contains(&self, address: *const c_void) -> bool {
+        (address as u64).wrapping_sub(self.start) < self.size
+    }
 }
 
 /// Checks every operand's memory and returns the one that decides where the job runs: the first
 /// in a device's own memory, else the first.
 pub(super) fn check(driver: &Driver, job: &Job) -> Result<Memory> {
     let mut home: Option<(&'static str, Memory)> = None;
+    let mut last: Option<Memory> = None;
     for (i, operand, pointer) in job.present() {
         let name = operand.name;
-        let memory = match Memory::at(driver.pointer_attributes, pointer) {
+        // Operands often share an allocation (PyTorch's allocator hands out parts of large ones),
+        // and asking costs more than everything else here.
+        let known = last.filter(|memory| memory.contains(pointer));
+        let memory = match known.map_or_else(|| Memory::at(driver.pointer_attributes, pointer), Ok)
+        {
             Ok(memory) => memory,
             // Old drivers say so about ordinary host memory.
             Err(Code::INVALID_VALUE) => fail!(
@@ -89,6 +99,7 @@ pub(super) fn check(driver: &Driver, job: &Job) -> Result<Memory> {
                 return Err(driver.error(&format!("{name}: cuPointerGetAttributes"), code));
             }
         };
+        last = Some(memory);
         if memory.kind == Kind::Unknown {
             fail!(
                 NotDevicePointer,

@@ -56,10 +56,7 @@ inline double mish_fma(double a, double b, double c) { return std::fma(a, b, c);
 
 inline float mish_at_least(float x, float bound) { return x < bound ? bound : x; }
 inline float mish_at_most(float x, float bound) { return x > bound ? bound : x; }
-inline double mish_at_least(double x, double bound) { return x < bound ? bound : x; }
-inline double mish_at_most(double x, double bound) { return x > bound ? bound : x; }
 inline bool mish_above(float x, float bound) { return !(x <= bound); }
-inline bool mish_above(double x, double bound) { return !(x <= bound); }
 inline float mish_copysign(float magnitude, float sign) { return std::copysign(magnitude, sign); }
 inline double mish_copysign(double magnitude, double sign) {
     return std::copysign(magnitude, sign);
@@ -128,6 +125,11 @@ inline mish_u32 f16x2_from_f32(float low, float high) {
 }
 inline mish_u32 bf16x2_from_f32(float low, float high) {
     return bf16_from_f32(low) | mish_u32(bf16_from_f32(high)) << 16;
+}
+inline mish_u32 bf16x2_larger(mish_u32 a, mish_u32 b) {
+    const mish_u32 low = 0x7fffu, high = 0x7fff0000u;
+    return ((a & low) > (b & low) ? a & low : b & low) |
+           ((a & high) > (b & high) ? a & high : b & high);
 }
 inline mish_u32 multiply_high(mish_u32 a, mish_u32 b) { return mish_u32(mish_u64(a) * b >> 32); }
 inline mish_u64 multiply_high(mish_u64 a, mish_u64 b) {

@@ -4,15 +4,15 @@
 //   math [--list | --wide]     --list names every 16-bit input that is not correctly rounded;
 //                              --wide leaves the 16-bit types out
 //
-// `Brief` and `Factored` use one ex2.approx and one rcp.approx, so all 5 x 3 results they may return are tried
-// on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
+// `Bounded`, `Brief` and `Factored` use one ex2.approx and one rcp.approx, so all 5 x 3 results they
+// may return are tried on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
 // sample. `Rational` and `Wide` refine theirs: both extremes and random errors.
 //
 // The reference has its numerators multiplied out, which of the kernels only `Rational` does, in
 // double for 16-bit types and float, in __float128 for double.
 #include "host.hpp"
 
-#include "math.cuh"
+#include "element.cuh"
 
 #include <quadmath.h>
 
@@ -54,8 +54,8 @@ template <class T> struct Reference {
 struct Format {
     int digits, smallest, largest;
 };
-const Format F16 = {11, -14, 15}, BF16 = {8, -126, 127}, F32 = {24, -126, 127},
-             F64 = {53, -1022, 1023};
+const Format FORMAT_F16 = {11, -14, 15}, FORMAT_BF16 = {8, -126, 127},
+             FORMAT_F32 = {24, -126, 127}, FORMAT_F64 = {53, -1022, 1023};
 
 template <class T> T last_place(T exact, const Format &f) {
     const int exponent = exact == 0 ? f.smallest : std::max(int(log2_floor(exact)), f.smallest);
@@ -138,8 +138,8 @@ struct Narrow {
     mish_u16 (*narrow)(float);
     mish_u32 largest;  // its bits
 };
-const Narrow F16_TYPE = {F16, f32_from_f16, f16_from_f32, 0x7bffu},
-             BF16_TYPE = {BF16, f32_from_bf16, bf16_from_f32, 0x7f7fu};
+const Narrow F16_TYPE = {FORMAT_F16, f32_from_f16, f16_from_f32, 0x7bffu},
+             BF16_TYPE = {FORMAT_BF16, f32_from_bf16, bf16_from_f32, 0x7f7fu};
 
 // Rounds to nearest, ties to even, straight from double.
 double round_to(double exact, const Format &f) {
@@ -147,6 +147,45 @@ double round_to(double exact, const Format &f) {
     const double rounded = std::nearbyint(exact / unit) * unit;
     return std::fabs(rounded) >= std::ldexp(1.0, f.largest + 1) ? std::copysign(INFINITY, exact)
                                                                  : rounded;
+}
+
+// bfloat16 as a kernel computes a vector of this one element.
+struct Alone {
+    typedef BF16::Quick Quick;
+    typedef BF16::Math Math;
+    static bool is_moderate(float grad_y, float x) {
+        const mish_u32 words[] = {bf16_from_f32(grad_y), mish_u32(bf16_from_f32(x)) << 16};
+        return BF16::are_moderate(words);
+    }
+    static float forward(float x) {
+        return is_moderate(0, x) ? Quick::forward(x) : Math::forward(x);
+    }
+    static float backward(float grad_y, float x) {
+        return is_moderate(0, x) ? Quick::backward(grad_y, x) : Math::backward(grad_y, x);
+    }
+    static void double_backward(float grad_grad_x, float grad_y, float x, float &grad_grad_y,
+                                float &grad_x) {
+        (is_moderate(grad_y, x) ? Quick::double_backward : Math::double_backward)(
+            grad_grad_x, grad_y, x, grad_grad_y, grad_x);
+    }
+};
+
+// That the bound on bfloat16's quick formulas is the one they are made for, in either half of any
+// word.
+void moderate() {
+    bool ok = true;
+    for (mish_u32 bits = 0; bits < 0x10000u; ++bits) {
+        const float x = f32_from_bf16(mish_u16(bits));
+        const mish_u32 other = mish_u32(bits * 2654435761u) & 0xbfffbfffu;  // below 2
+        for (int place = 0; place < 4; ++place) {
+            mish_u32 words[] = {other, other >> 16};
+            words[place / 2] &= place % 2 ? 0x0000ffffu : 0xffff0000u;
+            words[place / 2] |= place % 2 ? bits << 16 : bits;
+            ok &= x != x || BF16::are_moderate(words) == (std::fabs(x) < 32);
+        }
+    }
+    std::printf("bf16 bound of the quick formulas%s\n", ok ? "" : "  FAILED");
+    count(ok);
 }
 
 template <class M> void narrow(const std::string &name, const Narrow &type, bool list) {
@@ -331,24 +370,27 @@ int main(int argc, char **argv) {
     const auto start = std::chrono::steady_clock::now();
     const std::string option = argc > 1 ? argv[1] : "";
     const bool list = option == "--list", only_wide = option == "--wide";
-    special<Brief, float>("f16", true);
+    special<Bounded, float>("f16", true);
     special<Factored, float>("bf16", true);
+    special<Alone, float>("bf16 in vector", true);
+    moderate();
     special<Wide, float>("f32 in double", false);
     special<Exact<float>, float>("f32 in pairs", false);
     special<MathF64, double>("f64", false);
     if (!only_wide) {
-        narrow<Brief>("f16", F16_TYPE, list);
+        narrow<Bounded>("f16", F16_TYPE, list);
         narrow<Factored>("bf16", BF16_TYPE, list);
+        narrow<Alone>("bf16 in vector", BF16_TYPE, list);
     }
 
     std::vector<Hardware> models(3);
     models[0].reciprocal_ulps = -1, models[0].reciprocal_off = -1;
     models[2].reciprocal_ulps = 1, models[2].reciprocal_off = 1;
-    wide<Wide, float, double, long double>("f32 in double", F32, {1, 2, 2}, float_inputs(), models,
+    wide<Wide, float, double, long double>("f32 in double", FORMAT_F32, {1, 2, 2}, float_inputs(), models,
                                            true);
-    wide<Exact<float>, float, double, long double>("f32 in pairs", F32, {1, 2, 2}, float_inputs(),
+    wide<Exact<float>, float, double, long double>("f32 in pairs", FORMAT_F32, {1, 2, 2}, float_inputs(),
                                                    models, false);
-    wide<MathF64, double, __float128, __float128>("f64", F64, {2, 3, 3}, double_inputs(),
+    wide<MathF64, double, __float128, __float128>("f64", FORMAT_F64, {2, 3, 3}, double_inputs(),
                                                         models, true);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     std::printf("%d passed, %d failed in %.0fs\n", passed, wrong, took.count());

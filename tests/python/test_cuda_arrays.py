@@ -111,12 +111,12 @@ def test_stream_handles():
         def __cuda_stream__(self):
             return (0, 67)
 
-    handles = [_cuda.stream(given, []) for given in (Cupy(), Torch(), Numba(), Protocol(), 68)]
+    handles = [_cuda.order(given, [])[0] for given in (Cupy(), Torch(), Numba(), Protocol(), 68)]
     assert handles == [64, 65, 66, 67, 68]
     plain = (ctypes.c_void_p(64), ctypes.c_void_p(), np.uint64(65))
-    assert [_cuda.stream(given, []) for given in plain] == [64, None, 65]
-    assert _cuda.stream(0, []) is None and _cuda.stream(None, []) is None
-    assert _cuda.stream(1, []) == 1
+    assert [_cuda.order(given, [])[0] for given in plain] == [64, None, 65]
+    assert [_cuda.order(given, []) for given in (0, None)] == [(None, []), (None, [])]
+    assert _cuda.order(1, []) == (1, [])
 
 
 def test_exported_streams_are_waited_for(monkeypatch):
@@ -132,16 +132,20 @@ def test_exported_streams_are_waited_for(monkeypatch):
         driver.calls.clear()
         return list(zip((a[0] for a in found), recorded))
 
-    assert _cuda.stream(None, [operand(64), operand(64), operand(None)]) == 64
+    assert _cuda.order(None, [operand(64), operand(64), operand(None)]) == (64, [])
     assert waits() == []
-    assert _cuda.stream(None, [operand(None), operand(64), operand(65)]) == 64
-    assert waits() == [(64, 65)]
-    assert _cuda.stream(70, [operand(64), operand(65), operand(64)]) == 70
-    assert waits() == [(70, 64), (70, 65)]
+    handle, others = _cuda.order(None, [operand(None), operand(64), operand(65)])
+    assert handle == 64 and waits() == [(64, 65)]
+    _cuda.release(handle, others)
+    assert waits() == [(65, 64)]
+    handle, others = _cuda.order(70, [operand(64), operand(65), operand(64)])
+    assert handle == 70 and waits() == [(70, 64), (70, 65)]
+    _cuda.release(handle, others)
+    assert waits() == [(64, 70), (65, 70)]
     # NULL and 1 are one stream; arrays without memory have nothing to wait for.
-    assert _cuda.stream(0, [operand(1)]) is None
+    assert _cuda.order(0, [operand(1)]) == (None, [])
     assert waits() == []
-    assert _cuda.stream(70, [operand(64, pointer=None)]) == 70
+    assert _cuda.order(70, [operand(64, pointer=None)]) == (70, [])
     assert waits() == []
 
 
@@ -183,16 +187,32 @@ def test_gpu_views(context):
 
 
 @needs_gpu
-def test_gpu_streams(context):
+def test_gpu_streams(context, monkeypatch):
     streams = [ctypes.c_void_p() for _ in range(2)]
     for stream in streams:
         _cuda.call("cuStreamCreate", ctypes.byref(stream), 1)
     host = np.linspace(-3, 3, 1 << 20, dtype=np.float32)
     x = DeviceArray(host, stream=streams[0].value)
     between, y = DeviceArray(host, stream=streams[1].value), DeviceArray(host)
-    # Each call waits for the stream of the one before.
+    recorded, waits = [], []
+    driver_call = _cuda.call
+
+    def noted(function, *arguments):
+        if function == "cuEventRecord":
+            recorded.append(arguments[1].value)
+        elif function == "cuStreamWaitEvent":
+            waits.append((arguments[0].value, recorded[-1]))
+        driver_call(function, *arguments)
+
+    monkeypatch.setattr(_cuda, "call", noted)
+    # Runs on x's stream; before it, that waits for the output's, and after it the output's for that.
     mish.forward(x, out=between)
+    first, second = (stream.value for stream in streams)
+    assert waits == [(first, second), (second, first)]
+    # So this call, on the output's own stream, needs to wait for nothing.
     mish.forward(between, out=y, stream=streams[1])
+    assert len(waits) == 2
+    monkeypatch.undo()
     assert np.allclose(y.numpy(), mish.forward(mish.forward(host)), rtol=1e-5)
     for stream in streams:
         _cuda.call("cuStreamDestroy_v2", stream)

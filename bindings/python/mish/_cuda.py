@@ -46,21 +46,33 @@ def ordinal(pointer):
     return 0
 
 
-def stream(given, operands):
-    """The handle to run on, after making it wait for the streams that the operands export."""
+def order(given, operands):
+    """The handle to run on, after making it wait for the streams that the operands export; and
+    those other streams, each with an address, to be handed to :func:`release` after the call."""
     exporting = [found for found in operands if found.exported_stream is not None]
     if given is None and not exporting:
-        return None
+        return None, []
     exported = {_handle(found.exported_stream): found.pointer for found in exporting}
     if given is not None:
         handle = _handle(given)
     else:
         handle = next(iter(exported), None)
-    for other, pointer in exported.items():
-        # Arrays without memory have nothing to wait for.
-        if pointer and _normal(other) != _normal(handle):
-            _wait(handle, other, pointer)
-    return handle
+    # Arrays without memory have nothing to wait for.
+    others = [
+        (other, pointer)
+        for other, pointer in exported.items()
+        if pointer and _normal(other) != _normal(handle)
+    ]
+    for other, pointer in others:
+        _wait(handle, other, pointer)
+    return handle, others
+
+
+def release(handle, others):
+    """Makes the streams that the operands export wait in turn: who goes on with an output there finds
+    it finished, and who overwrites an input does not do so before it was read."""
+    for other, pointer in others:
+        _wait(other, handle, pointer)
 
 
 def _handle(given):

@@ -28,7 +28,8 @@ def forward(x, out=None, stream=None):
         out: the array to write, of the same shape, type and device; may be ``x`` itself.
             Without it a new one is made.
         stream: for GPU arrays, an integer handle or a stream object; without it the stream that
-            the operands export, else the legacy default stream. The call is asynchronous on it.
+            the operands export, else the legacy default stream. The call is asynchronous on it, and
+            ordered with the other streams that the operands export.
 
     Returns:
         ``out``, or the new array.
@@ -87,7 +88,7 @@ def _call(operation, arrays, stream):
             )
         operands.append(operand)
     present = [operand for operand in operands if operand is not None]
-    handle = _cuda.stream(stream, present)
+    handle, others = _cuda.order(stream, present)
     first = present[0]
     if all(operand.is_like(first) for operand in present):
         function = getattr(library(), "mish_" + name)
@@ -100,6 +101,7 @@ def _call(operation, arrays, stream):
         status = function(*pointers, handle)
     if status != _abi.MISH_STATUS_OK:
         raise _renamed(last_error(status), outputs)
+    _cuda.release(handle, others)
 
 
 def _renamed(error, outputs):

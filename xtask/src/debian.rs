@@ -29,7 +29,9 @@ impl Suite {
             folder: folder.to_path_buf(),
             architectures: architectures.iter().map(|&name| name.into()).collect(),
         };
-        suite.apt("apt-get").args(["update", "-qq"]).read()?;
+        let update = suite.apt("apt-get").args(["update", "-qq"]);
+        // Else a mirror that does not answer is only warned of.
+        update.args(["-o", "APT::Update::Error-Mode=any"]).read()?;
         Ok(suite)
     }
 

@@ -59,7 +59,10 @@ impl Tools {
                     fs::rename(&partial, &tools.folder)?;
                     return Ok(tools);
                 }
-                Err(error) => reasons.push(format!("Debian {suite}: {error:#}")),
+                Err(error) => {
+                    println!("Debian {suite}: {error:#}");
+                    reasons.push(format!("Debian {suite}: {error}"));
+                }
             }
         }
         bail!("{}", reasons.join("; "));
@@ -143,8 +146,14 @@ fn fetch(name: &str, folder: &Path) -> Result<String> {
     );
     // Another build of the standard library than the compiler's does not serve it.
     let library = format!("libstd-rust-dev:arm64={version}");
-    let mut packages = suite.download(&[&library, EMULATED[0], EMULATED[1]])?;
-    packages.extend(suite.download_with_dependencies(&HOST, &PRESENT)?);
+    let mut packages = suite
+        .download(&[&library, EMULATED[0], EMULATED[1]])
+        .and_then(|mut packages| {
+            packages.extend(suite.download_with_dependencies(&HOST, &PRESENT)?);
+            Ok(packages)
+        })
+        .context("not all of its packages can be fetched")?;
+    packages.sort();
     fs::create_dir_all(&root)?;
     let mut names = String::new();
     for package in &packages {

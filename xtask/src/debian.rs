@@ -31,7 +31,8 @@ impl Suite {
         };
         let update = suite.apt("apt-get").args(["update", "-qq"]);
         // Else a mirror that does not answer is only warned of.
-        update.args(["-o", "APT::Update::Error-Mode=any"]).read()?;
+        let update = update.args(["-o", "APT::Update::Error-Mode=any"]).read();
+        update.context("the mirror in the apt configuration does not give its list of packages")?;
         Ok(suite)
     }
 

@@ -44,18 +44,19 @@ impl Stored for f16 {
     type Method = Plain<f32>;
     #[inline(always)]
     fn load<const HW: bool, const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if HW {
-            // `half` asks for the instruction once per vector and calls it through a function.
-            return f16c::load(from, to);
+            // `half` asks for the instruction once per vector and calls it through a function;
+            // on AArch64 it asks for more than conversions need.
+            return hardware::load(from, to);
         }
         from.convert_to_f32_slice(to);
     }
     #[inline(always)]
     fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if HW {
-            return f16c::store(from, to);
+            return hardware::store(from, to);
         }
         to.convert_from_f32_slice(from);
     }
@@ -85,9 +86,9 @@ fn nearest(x: f32) -> bf16 {
     bf16::from_bits((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
 }
 
-/// Conversions of eight at a time.
+/// Conversions of eight at a time, with F16C.
 #[cfg(target_arch = "x86_64")]
-mod f16c {
+mod hardware {
     use std::arch::x86_64::{
         _MM_FROUND_TO_NEAREST_INT, _mm_loadu_si128, _mm_storeu_si128, _mm256_cvtph_ps,
         _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
@@ -121,6 +122,83 @@ mod f16c {
                 let vector = _mm256_loadu_ps(from.as_ptr());
                 let vector = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(vector);
                 _mm_storeu_si128(to.as_mut_ptr().cast(), vector);
+            }
+        }
+    }
+}
+
+/// Conversions of eight at a time, with instructions that every AArch64 has. Written out because
+/// their intrinsics are not stable in every compiler that is served.
+#[cfg(target_arch = "aarch64")]
+mod hardware {
+    use std::arch::aarch64::{float32x4_t, uint16x8_t, vld1q_f32, vld1q_u16, vst1q_f32, vst1q_u16};
+    use std::arch::asm;
+
+    use super::f16;
+
+    const WIDTH: usize = 8;
+
+    #[inline(always)]
+    fn widen(vector: uint16x8_t) -> [float32x4_t; 2] {
+        let (low, high);
+        // SAFETY: reads and writes its operands alone.
+        unsafe {
+            asm!(
+                "fcvtl {low:v}.4s, {vector:v}.4h",
+                "fcvtl2 {high:v}.4s, {vector:v}.8h",
+                vector = in(vreg) vector,
+                low = out(vreg) low,
+                high = out(vreg) high,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        [low, high]
+    }
+
+    /// Rounds as the machine is set to: to nearest, ties to even, unless a caller changed that.
+    #[inline(always)]
+    fn narrow(low: float32x4_t, high: float32x4_t) -> uint16x8_t {
+        let vector;
+        // SAFETY: as above.
+        unsafe {
+            asm!(
+                "fcvtn {vector:v}.4h, {low:v}.4s",
+                "fcvtn2 {vector:v}.8h, {high:v}.4s",
+                low = in(vreg) low,
+                high = in(vreg) high,
+                vector = out(vreg) vector,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        vector
+    }
+
+    /// `N` is a multiple of the width.
+    #[inline(always)]
+    pub(super) fn load<const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
+        let from = from.as_chunks::<WIDTH>().0.iter();
+        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
+        for (from, to) in from.zip(to) {
+            // SAFETY: the arrays are a vector, and two, long.
+            unsafe {
+                let [low, high] = widen(vld1q_u16(from.as_ptr().cast()));
+                vst1q_f32(to.as_mut_ptr(), low);
+                vst1q_f32(to.as_mut_ptr().add(WIDTH / 2), high);
+            }
+        }
+    }
+
+    /// See [`load`].
+    #[inline(always)]
+    pub(super) fn store<const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
+        let from = from.as_chunks::<WIDTH>().0.iter();
+        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
+        for (from, to) in from.zip(to) {
+            // SAFETY: as above.
+            unsafe {
+                let low = vld1q_f32(from.as_ptr());
+                let high = vld1q_f32(from.as_ptr().add(WIDTH / 2));
+                vst1q_u16(to.as_mut_ptr().cast(), narrow(low, high));
             }
         }
     }

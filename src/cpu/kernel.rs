@@ -108,6 +108,7 @@ unsafe fn write<T: Stored, const HW: bool, const N: usize>(
 
 /// How far ahead of a block its successors are fetched, in bytes: the hardware's prefetcher stops
 /// at the end of a page and does not see the block's outputs before they are written.
+#[cfg(target_arch = "x86_64")]
 const AHEAD: usize = 2048;
 
 /// Starts fetching the lines of the block of `bytes` that is [`AHEAD`] of this address, which may

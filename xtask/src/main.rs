@@ -1,9 +1,12 @@
 //! The project's tasks: `cargo xtask <task>`. Each task is a module; this file only dispatches.
 
+mod aarch64;
 mod bench;
 mod build;
 mod c_suite;
 mod command;
+mod cross;
+mod debian;
 mod demo;
 mod examples;
 mod gate;
@@ -11,6 +14,7 @@ mod julia;
 mod kernel_math;
 mod libtorch;
 mod mutants;
+mod neon;
 mod outcome;
 mod overhead;
 mod paths;
@@ -37,6 +41,8 @@ cargo xtask <task>
   test       everything that can be tested on this machine, with a summary
              [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
              [NAME...] runs only these steps
+  aarch64    the library for AArch64: its symbols, its NEON code, and its tests in an emulator
+             (fetches a compiler and the emulator from Debian, 220 MB)
   gate       instructions per element, registers and access widths of every kernel against
              bench/instructions.json  [--write] takes them into the file
   sweep      the error of the library on every input, against its bounds; --help says more
@@ -69,6 +75,7 @@ fn run() -> Result<ExitCode> {
         "bench" => bench::run(&rest)?,
         "demo" => demo::run(&rest)?,
         "test" => return test::run(&rest),
+        "aarch64" => return Ok(test::step("AArch64", aarch64::all)),
         "gate" => gate::run(&rest)?,
         "sweep" => sweep::run(&rest)?,
         "trust" => return trust::run(&rest),

@@ -10,8 +10,8 @@ use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
 use crate::{
-    build, c_suite, examples, gate, kernel_math, libtorch, paths, supply, sweep, toolchain, trust,
-    wheel,
+    aarch64, build, c_suite, examples, gate, kernel_math, libtorch, paths, supply, sweep,
+    toolchain, trust, wheel,
 };
 
 /// What the steps need, prepared before the first of them.
@@ -50,6 +50,7 @@ const STEPS: &[(&str, Step)] = &[
         Ok(standin) => examples::all(&context.library, &context.python, Some(&standin)),
         Err(error) => one("stand-in driver", Outcome::failure(&error)),
     }),
+    ("aarch64", |_| aarch64::all()),
     ("wheel", |_| one("the wheel, installed", wheel::installed())),
 ];
 
@@ -100,6 +101,11 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         }
     }
     Ok(summary(&results))
+}
+
+/// Runs one step that needs nothing, with its summary.
+pub fn step(name: &str, step: fn() -> Vec<(String, Outcome)>) -> ExitCode {
+    summary(&timed(name, step).collect::<Vec<_>>())
 }
 
 fn prepare_torch() -> Result<PathBuf> {

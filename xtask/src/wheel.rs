@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::program;
+use crate::command::{Program, program};
 use crate::outcome::Outcome;
 use crate::python::Environment;
 use crate::test::{TESTS, core_tests};
@@ -23,7 +23,7 @@ const PYTORCHES: [Environment; 2] = [
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The glibc of manylinux_2_28, which PyTorch's own wheels need too.
-const GLIBC: &str = "2.28";
+pub const GLIBC: &str = "2.28";
 const PLATFORM: &str = "manylinux_2_28_x86_64";
 
 /// Every Python of which the core is tested, if it is on this machine.
@@ -144,7 +144,7 @@ pub fn installed() -> Outcome {
 pub fn build() -> Result<PathBuf> {
     toolchain::ensure()?;
     let python = TOOLS.ensure()?;
-    let library = library(&python)?;
+    let library = library()?;
     let dist = paths::root().join("dist");
     // What setuptools left of an earlier build would be packed again.
     for stale in [dist.clone(), paths::root().join("bindings/python/build")] {
@@ -177,19 +177,24 @@ pub fn build() -> Result<PathBuf> {
     Ok(wheel)
 }
 
-/// The release library, linked by zig, which has every glibc's symbols.
-fn library(python: &Path) -> Result<PathBuf> {
+/// The release library, linked against the old glibc.
+fn library() -> Result<PathBuf> {
+    zigbuild()?
+        .args(["zigbuild", "--release", "--package", "libmish", "--target"])
+        .arg(format!("{TARGET}.{GLIBC}"))
+        .check()?;
+    Ok(paths::target().join(TARGET).join("release/libmish.so"))
+}
+
+/// A cargo whose linker is zig, which has every glibc's symbols, for every architecture.
+pub fn zigbuild() -> Result<Program> {
+    let python = TOOLS.ensure()?;
     let tools = python.parent().context("the environment's folder")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(
         std::iter::once(tools.to_path_buf()).chain(std::env::split_paths(&path)),
     )?;
-    program(tools.join("cargo-zigbuild"))
-        .args(["zigbuild", "--release", "--package", "libmish", "--target"])
-        .arg(format!("{TARGET}.{GLIBC}"))
-        .env("PATH", path)
-        .check()?;
-    Ok(paths::target().join(TARGET).join("release/libmish.so"))
+    Ok(program(tools.join("cargo-zigbuild")).env("PATH", path))
 }
 
 fn only_file(folder: &Path) -> Result<PathBuf> {

@@ -35,13 +35,14 @@ use crate::run::{Plan, Subject};
 
 const USAGE: &str = "\
 cargo xtask sweep [--dtype f16,bf16,f32,f64] [--op forward,backward,double_backward]
-                  [--device cpu|cuda] [--reduced] [--points N] [--json FILE] [--fresh]
-                  [--peer COMMAND]
+                  [--device cpu|cuda] [--reduced | --brief] [--points N] [--json FILE]
+                  [--fresh] [--peer COMMAND]
 
   --dtype    the element types, all by default
   --op       the operations, all by default
   --reduced  2^24 inputs of float32 instead of all, and fewer of float64
-  --points   of float64: 10^9 by default, 4 million with --reduced
+  --brief    as --reduced, with 2^19 inputs of float32: for an emulator
+  --points   of float64: 10^9 by default, 4 million with --reduced, 500,000 with --brief
   --json     where to write the results
   --peer     measure a program instead of the library; tests/sweep/src/peer.rs says what it does
   --fresh    start again; otherwise an interrupted sweep of the same library is resumed
@@ -55,6 +56,8 @@ struct Arguments {
     operations: Vec<Operation>,
     device: Device,
     reduced: bool,
+    /// Even fewer than `reduced`, which then is set too.
+    brief: bool,
     points: Option<u64>,
     json: Option<PathBuf>,
     peer: Option<String>,
@@ -87,6 +90,7 @@ impl Arguments {
             operations: Operation::ALL.to_vec(),
             device: Device::Cpu,
             reduced: false,
+            brief: false,
             points: None,
             json: None,
             peer: None,
@@ -113,6 +117,7 @@ impl Arguments {
                     }
                 }
                 "--reduced" => arguments.reduced = true,
+                "--brief" => (arguments.reduced, arguments.brief) = (true, true),
                 "--points" => arguments.points = Some(value()?.parse().context("--points")?),
                 "--json" => arguments.json = Some(value()?.into()),
                 "--peer" => arguments.peer = Some(value()?),
@@ -125,13 +130,13 @@ impl Arguments {
     }
 
     fn amount(&self) -> Amount {
-        let wide = if self.reduced {
-            4_000_000
-        } else {
-            1_000_000_000
+        let (single, wide) = match (self.reduced, self.brief) {
+            (_, true) => (1 << 19, 500_000),
+            (true, false) => (1 << 24, 4_000_000),
+            (false, false) => (1 << 32, 1_000_000_000),
         };
         Amount {
-            reduced: self.reduced,
+            single,
             wide: self.points.unwrap_or(wide),
             // Gradients are for the library alone.
             rounds: match self.peer {

@@ -174,8 +174,8 @@ impl Points {
 /// How many inputs.
 #[derive(Clone, Copy)]
 pub struct Amount {
-    /// 2²⁴ of float32 instead of all.
-    pub reduced: bool,
+    /// Of float32, a power of two: 2³² are all.
+    pub single: u64,
     /// Of float64.
     pub wide: u64,
     /// How often each of a 16-bit type, each time with other gradients.
@@ -185,7 +185,7 @@ pub struct Amount {
 /// The inputs for an element type.
 pub fn sets(dtype: Dtype, amount: Amount) -> Vec<Points> {
     let Amount {
-        reduced,
+        single,
         wide,
         rounds,
     } = amount;
@@ -203,15 +203,12 @@ pub fn sets(dtype: Dtype, amount: Amount) -> Vec<Points> {
                 Kind::All,
             )]
         }
-        Dtype::F32 if reduced => vec![
-            set(
-                "one of every 256 neighbours",
-                1 << 24,
-                Kind::Stratified(256),
-            ),
-            special,
-        ],
-        Dtype::F32 => vec![set("every input", 1 << 32, Kind::All)],
+        Dtype::F32 if single == 1 << 32 => vec![set("every input", single, Kind::All)],
+        Dtype::F32 => {
+            let length = (1 << 32) / single;
+            let name = "one of every run of neighbours, at random";
+            vec![set(name, single, Kind::Stratified(length)), special]
+        }
         Dtype::F64 => {
             let part = |share: f64| (wide as f64 * share).ceil() as u64;
             vec![
@@ -257,7 +254,7 @@ mod tests {
 
     fn amount(wide: u64) -> Amount {
         Amount {
-            reduced: false,
+            single: 1 << 32,
             wide,
             rounds: 4,
         }

@@ -1,0 +1,226 @@
+//! A compiler for AArch64, a disassembler and an emulator, unpacked from Debian: the installed
+//! toolchain often has no standard library for another architecture, while Debian has it as a
+//! package, for its own compiler. They are run with their own C library, whatever the machine's.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::command::{Program, program};
+use crate::debian::{self, Suite};
+use crate::{paths, wheel};
+
+/// The architecture as rustc names it.
+pub const TARGET: &str = "aarch64-unknown-linux-gnu";
+
+/// Where to look, first the one whose packages were tried together. Their versions move on: any
+/// compiler serves that the project does.
+const SUITES: [&str; 2] = ["testing", "unstable"];
+const OLDEST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
+
+/// What runs here, with all that it needs.
+const HOST: [&str; 3] = ["rustc", "binutils-aarch64-linux-gnu", "qemu-user"];
+/// Of what that needs, what the machine serves with: rustc links build scripts with it.
+const PRESENT: [&str; 3] = ["gcc", "libc-dev", "binutils"];
+/// What is linked and emulated, and nothing that it needs.
+const EMULATED: [&str; 2] = ["libc6:arm64", "libgcc-s1:arm64"];
+const EMULATOR: &str = "usr/bin/qemu-aarch64";
+
+/// The first processor with the instruction set: no extension of it is there.
+const CPU: &str = "cortex-a53";
+
+/// The tools, once they are there.
+pub struct Tools {
+    folder: PathBuf,
+}
+
+impl Tools {
+    /// Fetches them where they are not yet.
+    pub fn ensure() -> Result<Tools> {
+        let folder = paths::deps().join("aarch64");
+        let tools = Tools { folder };
+        let stamp = tools.folder.join("installed.txt");
+        let wanted = format!("{SUITES:?} {OLDEST_RUST} {HOST:?} {PRESENT:?} {EMULATED:?}\n");
+        if fs::read_to_string(&stamp).is_ok_and(|found| found.starts_with(&wanted)) {
+            return Ok(tools);
+        }
+        debian::require_tools()?;
+        println!("fetching a compiler for AArch64 and an emulator (220 MB) into .deps/aarch64");
+        // Into a folder beside it first, so that an interrupted fetch leaves nothing half done.
+        let partial = paths::deps().join("aarch64.partial");
+        let mut reasons = Vec::new();
+        for suite in SUITES {
+            remove(&partial)?;
+            match fetch(suite, &partial) {
+                Ok(found) => {
+                    fs::write(partial.join("installed.txt"), format!("{wanted}{found}"))?;
+                    remove(&tools.folder)?;
+                    fs::rename(&partial, &tools.folder)?;
+                    return Ok(tools);
+                }
+                Err(error) => {
+                    println!("Debian {suite}: {error:#}");
+                    reasons.push(format!("Debian {suite}: {error}"));
+                }
+            }
+        }
+        bail!("{}", reasons.join("; "));
+    }
+
+    /// A cargo that builds for AArch64 and runs what it builds in the emulator; its output is in
+    /// [`Tools::output`].
+    pub fn cargo(&self, command: &str) -> Result<Program> {
+        let runner = format!("{} {}", self.emulator().display(), self.flags().join(" "));
+        Ok(wheel::zigbuild()?
+            .args([command, "--release", "--target"])
+            .arg(format!("{TARGET}.{}", wheel::GLIBC))
+            .arg("--target-dir")
+            .arg(self.target())
+            .env("RUSTC", self.folder.join("rustc"))
+            // With the types of generic functions in their names, which are kept.
+            .without_env("RUSTFLAGS")
+            .without_env("CARGO_ENCODED_RUSTFLAGS")
+            .env(
+                "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUSTFLAGS",
+                "-Csymbol-mangling-version=v0",
+            )
+            .env("CARGO_PROFILE_RELEASE_STRIP", "none")
+            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner))
+    }
+
+    /// A file that [`Tools::cargo`] built.
+    pub fn output(&self, name: &str) -> PathBuf {
+        self.target().join(TARGET).join("release").join(name)
+    }
+
+    /// A program for AArch64.
+    pub fn emulated(&self, binary: &Path) -> Program {
+        program(self.emulator()).args(self.flags()).arg(binary)
+    }
+
+    /// What the disassembler says about a library, with readable names.
+    pub fn disassemble(&self, library: &Path) -> Result<String> {
+        program(self.folder.join("objdump"))
+            .args(["--disassemble", "--demangle", "--no-show-raw-insn"])
+            .arg(library)
+            .read()
+    }
+
+    /// A copy of a library without symbols, as releases are.
+    pub fn strip(&self, library: &Path) -> Result<PathBuf> {
+        let copy = self
+            .target()
+            .join(library.file_name().context("no file name")?);
+        program(self.folder.join("strip"))
+            .arg(library)
+            .arg("-o")
+            .arg(&copy)
+            .read()?;
+        Ok(copy)
+    }
+
+    /// Apart from the machine's own, whose compiler is another.
+    fn target(&self) -> PathBuf {
+        paths::target().join("aarch64")
+    }
+
+    fn emulator(&self) -> PathBuf {
+        self.folder.join("root").join(EMULATOR)
+    }
+
+    fn flags(&self) -> Vec<String> {
+        let root = self.folder.join("root").display().to_string();
+        ["-cpu", CPU, "-L", &root].map(str::to_owned).to_vec()
+    }
+}
+
+/// Fetches everything from a suite; returns the names of the packages.
+fn fetch(name: &str, folder: &Path) -> Result<String> {
+    let (apt, root) = (folder.join("apt"), folder.join("root"));
+    let suite = Suite::open(&apt, name, &["amd64", "arm64"])?;
+    let version = suite.version("rustc")?;
+    ensure!(
+        is_at_least(&version, OLDEST_RUST),
+        "its rustc is {version}, older than {OLDEST_RUST}"
+    );
+    // Another build of the standard library than the compiler's does not serve it.
+    let library = format!("libstd-rust-dev:arm64={version}");
+    let mut packages = suite
+        .download(&[&library, EMULATED[0], EMULATED[1]])
+        .and_then(|mut packages| {
+            packages.extend(suite.download_with_dependencies(&HOST, &PRESENT)?);
+            Ok(packages)
+        })
+        .context("not all of its packages can be fetched")?;
+    packages.sort();
+    fs::create_dir_all(&root)?;
+    let mut names = String::new();
+    for package in &packages {
+        let name = package.file_name().unwrap_or_default().to_string_lossy();
+        // It emulates every machine there is.
+        if name.starts_with("qemu-user_") {
+            debian::unpack_file(package, EMULATOR, &root)?;
+        } else {
+            debian::unpack(package, &root)?;
+        }
+        names.push_str(&format!("{name}\n"));
+    }
+    remove(&apt)?;
+    // Where the emulator and the programs in it look for the C library.
+    std::os::unix::fs::symlink("usr/lib", root.join("lib"))?;
+    launcher(folder, "rustc", r#"rustc --sysroot "$root/usr""#)?;
+    launcher(folder, "objdump", "aarch64-linux-gnu-objdump")?;
+    launcher(folder, "strip", "aarch64-linux-gnu-strip")?;
+    let text = program(folder.join("rustc")).arg("--version").read()?;
+    println!("{} of Debian {name}", text.trim());
+    Ok(names)
+}
+
+/// A script that runs one of the programs with the C library that was unpacked with it.
+fn launcher(folder: &Path, name: &str, command: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let file = folder.join(name);
+    let script = format!(
+        "#!/bin/sh\nroot=\"${{0%/*}}/root\"\nlibraries=\"$root/usr/lib/x86_64-linux-gnu\"\n\
+         exec \"$libraries/ld-linux-x86-64.so.2\" --library-path \"$libraries\" \
+         \"$root/usr/bin/\"{command} \"$@\"\n"
+    );
+    fs::write(&file, script).with_context(|| file.display().to_string())?;
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
+    Ok(())
+}
+
+fn remove(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder)
+            .with_context(|| format!("cannot remove {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Whether a package's version, as `1.97.1+dfsg1-1`, is a release or a later one.
+fn is_at_least(version: &str, release: &str) -> bool {
+    let numbers = |text: &str| -> Vec<u32> {
+        let end = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+        let numbers = text[..end.unwrap_or(text.len())].split('.');
+        numbers.map_while(|number| number.parse().ok()).collect()
+    };
+    let found = numbers(version);
+    !found.is_empty() && found >= numbers(release)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_at_least;
+
+    #[test]
+    fn versions() {
+        for good in ["1.89.0+dfsg1-1", "1.97.1+dfsg1-1", "1.89", "2.0~rc1-1"] {
+            assert!(is_at_least(good, "1.89"), "{good}");
+        }
+        for bad in ["1.88.9+dfsg1-1", "1.9.0-1", "0.99", "", "nightly"] {
+            assert!(!is_at_least(bad, "1.89"), "{bad}");
+        }
+    }
+}

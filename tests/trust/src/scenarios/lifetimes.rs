@@ -228,6 +228,8 @@ pub fn fork() {
 pub fn fork_amid_calls() {
     let x = vec![1_f32; LARGE];
     let mut y = vec![0_f32; LARGE];
+    // Before the first fork: a child would wait for the thread that is loading the library.
+    mish();
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         for thread in 0..3 {

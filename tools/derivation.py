@@ -85,6 +85,8 @@ def identities():
     yield "mish' = a (1 + g + x (a + 1/(2 d))), g = e/2, a = g/d", same(first, shared * m)
     inner = 1 + x / 2 + 2 * g * (1 - x) + x * shared
     yield "mish'' = a/d (1 + x/2 + 2 g (1 - x) + x a)", same(second, shared / quarter * inner)
+    inner = 1 + x / 2 + g * (2 - 2 * x + x / quarter)
+    yield "mish'' = a/d (1 + x/2 + g (2 - 2 x + x/d))", same(second, shared / quarter * inner)
     n = E**2 + 2 * E
     yield "mish = x n/(n + 2), n = e^2 + 2 e", same(value, x * n / (n + 2))
     a = E + 2

@@ -6,16 +6,12 @@ use super::{Block, Method, Real};
 
 /// A method that is right for elements in the middle of the range of exponents.
 pub trait Quick: Method {
-    /// Whether [`Method::forward`] is right for this element.
-    fn covers_forward(x: Self::Number) -> bool;
-    /// Whether [`Method::backward`] is.
-    fn covers_backward(grad_y: Self::Number, x: Self::Number) -> bool;
-    /// Whether [`Method::double_backward`] is.
-    fn covers_double_backward(
-        grad_grad_x: Self::Number,
-        grad_y: Self::Number,
-        x: Self::Number,
-    ) -> bool;
+    /// From here on [`Method::forward`] is right, and for NaN.
+    const FORWARD_MIN: Self::Number;
+    /// From here on [`Method::backward`] is, and for NaN.
+    const BACKWARD_MIN: Self::Number;
+    /// Whether [`Method::double_backward`] is right for this element.
+    fn covers_double_backward(grad_grad_x: Self::Number, x: Self::Number) -> bool;
 }
 
 /// A number as the general method sees it.
@@ -83,6 +79,23 @@ where
     }
 }
 
+/// Vectors of any width are a part of this many elements.
+const LANES: usize = 16;
+
+/// Whether no element is below `min`: one operation per vector and a comparison for all of them.
+/// May deny it of a block that holds a NaN.
+#[inline(always)]
+fn none_below<F: Real, const N: usize>(min: F, x: &[F; N]) -> bool {
+    let (&first, rest) = x.as_chunks::<LANES>().0.split_first().unwrap();
+    let mut lowest = first;
+    for part in rest {
+        for i in 0..LANES {
+            lowest[i] = lowest[i].at_most(part[i]);
+        }
+    }
+    all::<LANES>(|i| lowest[i] >= min)
+}
+
 /// Whether all elements are covered, in a form that vectorises.
 #[inline(always)]
 fn all<const N: usize>(covers: impl Fn(usize) -> bool) -> bool {
@@ -114,14 +127,14 @@ where
         y: &mut Block<Q, N>,
     ) {
         Q::forward::<HW, N>(scratch, x, y);
-        if all::<N>(|i| Q::covers_forward(x[i])) {
+        if none_below(Q::FORWARD_MIN, x) {
             return;
         }
         let mut wide_y = [W::Number::default(); N];
         let wide_x = Self::widen(x);
         W::forward::<HW, N>(&mut W::Scratch::<N>::default(), &wide_x, &mut wide_y);
         for i in 0..N {
-            if !Q::covers_forward(x[i]) {
+            if x[i] < Q::FORWARD_MIN {
                 y[i] = Widen::narrow(wide_y[i]);
             }
         }
@@ -135,7 +148,7 @@ where
         grad_x: &mut Block<Q, N>,
     ) {
         Q::backward::<HW, N>(scratch, grad_y, x, grad_x);
-        if all::<N>(|i| Q::covers_backward(grad_y[i], x[i])) {
+        if none_below(Q::BACKWARD_MIN, x) {
             return;
         }
         let mut wide_grad_x = [W::Number::default(); N];
@@ -146,7 +159,7 @@ where
             &mut wide_grad_x,
         );
         for i in 0..N {
-            if !Q::covers_backward(grad_y[i], x[i]) {
+            if x[i] < Q::BACKWARD_MIN {
                 grad_x[i] = Widen::narrow(wide_grad_x[i]);
             }
         }
@@ -160,7 +173,7 @@ where
     ) {
         let inputs = [grad_grad_x, grad_y, x];
         Q::double_backward::<HW, N>(scratch, inputs, [grad_grad_y, grad_x]);
-        let covers = |i| Q::covers_double_backward(grad_grad_x[i], grad_y[i], x[i]);
+        let covers = |i| Q::covers_double_backward(grad_grad_x[i], x[i]);
         if all::<N>(covers) {
             return;
         }

@@ -7,7 +7,6 @@
 //! g² + g + 1/2, which saves the multiplications by 2 and 4.
 
 use super::columns::{Columns, Parts, parts};
-use super::paired::two_sum;
 use super::real::Real;
 use super::{Method, Quick};
 
@@ -18,7 +17,7 @@ pub trait Limits: Real {
     /// Down to here mish′ and mish″ are, with room for gradients.
     const DERIVATIVES_MIN: Self;
     /// From here on mish is x and mish′ 1. A multiple of ln 2, whose e is a power of two: so the
-    /// quotient h·w comes out as 1, and serves all x beyond.
+    /// quotient g²/d of mish′ comes out as 1, and serves all x beyond.
     const LIMIT: Self;
 }
 
@@ -53,6 +52,17 @@ parts! {
     }
 }
 parts! {
+    /// h = g² + g = (δ − 2)/4 for g = e/2 and d = h + 1/2 = δ/4, each with what it lacks; w is a
+    /// little less than 1/d.
+    Quotient, 5 {
+        h,
+        h_low,
+        d,
+        d_low,
+        w,
+    }
+}
+parts! {
     /// g = e/2, y = z/2 = g + 1/2 and d = δ/4 = y² + 1/4, each with what it lacks;
     /// 1/d = w·(1 + w_rel). And the clamped x.
     Denominator, 7 {
@@ -66,70 +76,78 @@ parts! {
     }
 }
 
-/// A sum with what rounding cut off.
-struct Sum<F> {
-    high: F,
-    low: F,
-}
-
-impl<F: Real> Sum<F> {
-    /// a + b + `low`
-    #[inline(always)]
-    fn of(a: F, b: F, low: F) -> Self {
-        let (high, cut) = two_sum(a, b);
-        Sum {
-            high,
-            low: cut + low,
-        }
-    }
-}
-
 impl<F: Real> Exponential<F> {
-    /// First step.
+    /// The first step.
     #[inline(always)]
     fn of(x: F) -> Self {
         let k_biased = x.fused(F::LOG2_E, F::MAGIC_HALF);
         let k = k_biased - F::MAGIC_HALF;
-        // Exact: what ln 2 lacks is made up for in `half`.
+        // Exact: what ln 2 lacks is made up for later, by `lacking`.
         let r = fma(k, F::MINUS_LN2_HIGH, x);
         let square = r * r;
         let q = fma(square, F::exp_tail(r, square), r);
         Exponential { x, k_biased, q }
     }
 
-    /// Second step: g = eˣ/2 and what it lacks.
+    /// g = eˣ/2.
     #[inline(always)]
-    fn half(&self) -> (F, F) {
+    fn half(&self) -> F {
         let scale = F::exp2_half(self.k_biased);
-        let g = fma(scale, self.q, scale);
-        let cut = fma(scale, self.q, scale - g);
+        fma(scale, self.q, scale)
+    }
+
+    /// What g lacks beyond `other`, a number near g.
+    #[inline(always)]
+    fn half_beyond(&self, other: F) -> F {
+        let scale = F::exp2_half(self.k_biased);
+        fma(scale, self.q, scale - other)
+    }
+
+    /// What g lacks because ln 2 has more digits than one number, with `low` added.
+    #[inline(always)]
+    fn lacking(&self, g: F, low: F) -> F {
         let k = self.k_biased - F::MAGIC_HALF;
-        (g, fma(g, k * F::MINUS_LN2_LOW, cut))
+        fma(g, k * F::MINUS_LN2_LOW, low)
     }
 }
 
-/// `mish(x)`: the second step.
+impl<F: Real> Quotient<F> {
+    /// The second step of the forward pass.
+    #[inline(always)]
+    fn of(exp: Exponential<F>) -> Self {
+        let g = exp.half();
+        let h = fma(g, g, g);
+        // g² is of the rounded g, g itself is not rounded: 2g·g_low would not show.
+        let h_low = exp.lacking(g, fma(g, g, exp.half_beyond(h)));
+        let d = F::HALF + h;
+        let d_low = (h - (d - F::HALF)) + h_low;
+        // Fewer instructions than `reciprocal`; the rest takes longer than the divider does.
+        let w = F::BELOW_ONE / d;
+        Quotient {
+            h,
+            h_low,
+            d,
+            d_low,
+            w,
+        }
+    }
+}
+
+/// `mish(x)`: the last step.
 #[inline(always)]
-fn forward<F: Real>(x: F, exp: Exponential<F>) -> F {
-    let (g, g_low) = exp.half();
-    // h = g² + g = (δ − 2)/4 and d = h + 1/2 = δ/4
-    let h = fma(g, g, g);
-    let h_low = fma(g_low, fma(g, F::TWO, F::ONE), fma(g, g, g - h));
-    let d = F::HALF + h;
-    let d_low = (h - (d - F::HALF)) + h_low;
-    // Fewer instructions than `reciprocal`; the rest takes longer than the divider does.
-    let w = F::ONE / d;
-    let ratio = h * w;
-    let remainder = fma(-ratio, d_low, fma(-ratio, d, h)) + h_low;
-    let y = fma(x, ratio, exp.x * (w * remainder));
-    y.or_sign(x)
+fn forward<F: Real>(x: F, c: Quotient<F>) -> F {
+    let ratio = c.h * c.w;
+    // Positive at 0 and at the limit, as w is too small: so −0 stays −0 and infinity infinity.
+    let remainder = fma(-ratio, c.d_low, fma(-ratio, c.d, c.h)) + c.h_low;
+    fma(x, ratio, x * (c.w * remainder))
 }
 
 impl<F: Real> Denominator<F> {
-    /// Second step of the derivatives.
+    /// The second step of the derivatives.
     #[inline(always)]
     fn of(exp: Exponential<F>) -> Self {
-        let (g, g_low) = exp.half();
+        let g = exp.half();
+        let g_low = exp.lacking(g, exp.half_beyond(g));
         let y = F::HALF + g;
         let y_low = ((F::HALF - y) + g) + g_low;
         let d = fma(y, y, F::QUARTER);
@@ -146,10 +164,17 @@ impl<F: Real> Denominator<F> {
             w_rel,
         }
     }
+
+    /// a = g/d and what it lacks.
+    #[inline(always)]
+    fn slope(&self) -> (F, F) {
+        let a = self.g * self.w;
+        let a_cut = fma(self.g_low, self.w, fma(self.g, self.w, -a));
+        (a, fma(a, self.w_rel, a_cut))
+    }
 }
 
-/// mish′(x) = m·a with a = g·w and m = 1 + g + x·y·w, the sum that vanishes at the minimum: the
-/// last step.
+/// mish′(x) = m·a with m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
 #[inline(always)]
 fn first<F: Real>(c: Denominator<F>) -> F {
     let ratio = c.y * c.w;
@@ -158,36 +183,28 @@ fn first<F: Real>(c: Denominator<F>) -> F {
     let b_low = fma(c.x, ratio_low, fma(c.x, ratio, -b));
     // Exact on the left, where the sum vanishes; on the right half a unit does not matter.
     let b_one = b + F::ONE;
-    let a = c.g * c.w;
-    let a_low = fma(a, c.w_rel, fma(c.g_low, c.w, fma(c.g, c.w, -a)));
+    let (a, a_low) = c.slope();
     let low = fma(c.g + b_one, a_low, (c.g_low + b_low) * a);
     // The sum's own rounding does not come up: its terms are multiplied one by one.
     fma(c.g, a, fma(b_one, a, low))
 }
 
-/// mish″(x) = n·w²·g with n = 1 + x/2 + 2g·(1 − mish), the sum that vanishes at the inflections:
-/// the last step.
+/// mish″(x) = n·w·a with n = 1 + x/2 + g·v, the sum that vanishes at the inflections, and
+/// v = 2·(1 − mish) = 2 − 2x + x·w: the last step. The half unit of 2 − 2x does not matter.
 #[inline(always)]
 fn second(c: Denominator) -> f64 {
     let x = c.x;
-    // 1 − mish = 1 − x + w·x/2
-    let p = 1.0 - x;
-    let p_low = (1.0 - p) - x;
-    let x_half = 0.5 * x;
-    let xw = x_half * c.w;
-    let v = p + xw;
-    let v_low = fma(x_half, c.w, p - v) + fma(xw, c.w_rel, p_low);
-    let e = c.g + c.g;
-    let t = e * v;
-    let t_low = fma(e, v, -t) + fma(e, v_low, (c.g_low + c.g_low) * v);
-    let b = 1.0 + x_half;
-    let b_low = (1.0 - b) + x_half;
-    let n = Sum::of(b, t, b_low + t_low);
-    let w2 = c.w * c.w;
-    let w2_low = fma(w2, c.w_rel + c.w_rel, fma(c.w, c.w, -w2));
-    let h = n.high * w2;
-    let h_low = fma(n.high, w2, -h) + fma(n.high, w2_low, n.low * w2);
-    fma(h, c.g, fma(h, c.g_low, h_low * c.g))
+    let p = fma(-2.0, x, 2.0);
+    let v = fma(x, c.w, p);
+    let v_low = fma(x * c.w, c.w_rel, fma(x, c.w, p - v));
+    let b = fma(0.5, x, 1.0);
+    let n = fma(c.g, v, b);
+    let cut = fma(c.g, v, b - n) + fma(0.5, x, 1.0 - b);
+    let n_low = fma(c.g_low, v, fma(c.g, v_low, cut));
+    let (a, a_low) = c.slope();
+    let h = n * c.w;
+    let h_low = fma(n_low, c.w, fma(n, c.w, -h));
+    fma(h, a, fma(h, fma(a, c.w_rel, a_low), h_low * a))
 }
 
 /// The formulas in f64, partly in pairs.
@@ -196,6 +213,7 @@ pub struct Lean;
 /// The results of the first steps for a block.
 pub struct Scratch<F, const N: usize> {
     exponential: Columns<3, N, F>,
+    quotient: Columns<5, N, F>,
     denominator: Columns<7, N, F>,
 }
 
@@ -204,6 +222,7 @@ impl<F: Real, const N: usize> Default for Scratch<F, N> {
     fn default() -> Self {
         Scratch {
             exponential: Columns::default(),
+            quotient: Columns::default(),
             denominator: Columns::default(),
         }
     }
@@ -232,7 +251,11 @@ impl<F: Limits, const N: usize> Scratch<F, N> {
     pub fn forward(&mut self, x: &[F; N], y: &mut [F; N]) {
         self.exponentials(x);
         for i in 0..N {
-            y[i] = forward(x[i], self.exponential.get(i));
+            let exponential = self.exponential.get(i);
+            self.quotient.set(i, Quotient::of(exponential));
+        }
+        for i in 0..N {
+            y[i] = forward(x[i], self.quotient.get(i));
         }
     }
 
@@ -292,22 +315,14 @@ const fn power(exponent: i64) -> f64 {
 }
 
 impl Quick for Lean {
-    #[inline(always)]
-    fn covers_forward(x: f64) -> bool {
-        !(x < f64::FORWARD_MIN)
-    }
+    const FORWARD_MIN: f64 = <f64 as Limits>::FORWARD_MIN;
+    const BACKWARD_MIN: f64 = f64::DERIVATIVES_MIN;
 
+    /// With mish″ > 2⁻⁵⁰⁰ the product with the first gradient is a normal number or 0, and rounded
+    /// only once more by the second, whatever that is.
     #[inline(always)]
-    fn covers_backward(_: f64, x: f64) -> bool {
-        !(x < f64::DERIVATIVES_MIN)
-    }
-
-    #[inline(always)]
-    fn covers_double_backward(grad_grad_x: f64, grad_y: f64, x: f64) -> bool {
-        let moderate = |grad: f64| {
-            let size = grad.abs();
-            (!(size < power(-200)) | (size == 0.0)) & !(size > power(500))
-        };
-        !(x < f64::DERIVATIVES_MIN) & !(x > SECOND_MAX) & moderate(grad_grad_x) & moderate(grad_y)
+    fn covers_double_backward(grad_grad_x: f64, x: f64) -> bool {
+        let size = grad_grad_x.abs();
+        !(x < f64::DERIVATIVES_MIN) & !(x > SECOND_MAX) & (!(size < power(-200)) | (size == 0.0))
     }
 }

@@ -253,18 +253,11 @@ impl Method for Ordered {
 /// The x for which every step but the multiplications by gradients stays among the normal numbers.
 /// A result that is subnormal is rounded to `f32` before it is to bfloat16, which has 16 bits less.
 impl Quick for Ordered {
-    #[inline(always)]
-    fn covers_forward(x: f32) -> bool {
-        !(x < f32::FIRST_MIN)
-    }
+    const FORWARD_MIN: f32 = f32::FIRST_MIN;
+    const BACKWARD_MIN: f32 = f32::FIRST_MIN;
 
     #[inline(always)]
-    fn covers_backward(_: f32, x: f32) -> bool {
-        !(x < f32::FIRST_MIN)
-    }
-
-    #[inline(always)]
-    fn covers_double_backward(_: f32, _: f32, x: f32) -> bool {
+    fn covers_double_backward(_: f32, x: f32) -> bool {
         !(x < f32::SECOND_MIN) & !(x > f32::SECOND_MAX)
     }
 }

@@ -19,6 +19,8 @@ pub trait Real:
     const ZERO: Self;
     /// 1.
     const ONE: Self;
+    /// The largest number below 1.
+    const BELOW_ONE: Self;
     /// 2.
     const TWO: Self;
     /// 1/4.
@@ -61,8 +63,6 @@ pub trait Real:
     fn exp_tail(r: Self, square: Self) -> Self;
     /// 1/`self` for 2⁻¹²⁶ < `self` < 2¹²⁶: to half the unit of `f32`, to 2⁻⁴⁵ in `f64`.
     fn reciprocal<const HW: bool>(self) -> Self;
-    /// `self` with the sign of one that differs at most in that `self` may be 0 instead of −0.
-    fn or_sign(self, sign: Self) -> Self;
 
     /// The larger of two, NaN if `self` is.
     #[inline(always)]
@@ -96,6 +96,7 @@ pub fn polynomial<const HW: bool, F: Real, const N: usize>(coefficients: [F; N],
 impl Real for f32 {
     const ZERO: f32 = 0.0;
     const ONE: f32 = 1.0;
+    const BELOW_ONE: f32 = 1.0 - f32::EPSILON / 2.0;
     const TWO: f32 = 2.0;
     const QUARTER: f32 = 0.25;
     const HALF: f32 = 0.5;
@@ -152,16 +153,12 @@ impl Real for f32 {
     fn reciprocal<const HW: bool>(self) -> f32 {
         1.0 / self
     }
-
-    #[inline(always)]
-    fn or_sign(self, sign: f32) -> f32 {
-        f32::from_bits(self.to_bits() | (sign.to_bits() & (1 << 31)))
-    }
 }
 
 impl Real for f64 {
     const ZERO: f64 = 0.0;
     const ONE: f64 = 1.0;
+    const BELOW_ONE: f64 = 1.0 - f64::EPSILON / 2.0;
     const TWO: f64 = 2.0;
     const QUARTER: f64 = 0.25;
     const HALF: f64 = 0.5;
@@ -228,10 +225,5 @@ impl Real for f64 {
         let w = f64::from(1.0 / self as f32);
         let missing = multiply_add::<HW, f64>(-self, w, 1.0);
         multiply_add::<HW, f64>(w, missing, w)
-    }
-
-    #[inline(always)]
-    fn or_sign(self, sign: f64) -> f64 {
-        f64::from_bits(self.to_bits() | (sign.to_bits() & (1 << 63)))
     }
 }

@@ -160,18 +160,11 @@ impl Method for Single {
 }
 
 impl Quick for Single {
-    #[inline(always)]
-    fn covers_forward(x: f32) -> bool {
-        !(x < f32::FORWARD_MIN)
-    }
+    const FORWARD_MIN: f32 = <f32 as Limits>::FORWARD_MIN;
+    const BACKWARD_MIN: f32 = f32::DERIVATIVES_MIN;
 
     #[inline(always)]
-    fn covers_backward(_: f32, x: f32) -> bool {
-        !(x < f32::DERIVATIVES_MIN)
-    }
-
-    #[inline(always)]
-    fn covers_double_backward(_: f32, _: f32, x: f32) -> bool {
+    fn covers_double_backward(_: f32, x: f32) -> bool {
         // Where mish′ and mish″ are normal numbers.
         !(x < -80.0) & !(x > 40.0)
     }

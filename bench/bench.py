@@ -11,9 +11,10 @@ How: all cases of one dtype and length take turns, a slice each, for several rou
 least and largest of the slices count. CPU: a slice is as many calls as fill some milliseconds by
 the clock, after a millisecond of unmeasured ones, in which other thread pools go to sleep. GPU: a
 slice is several calls between two events; up to 2^24 elements they are replayed from a CUDA graph,
-beyond that enqueued behind a pause, so that launching is not timed. JAX enqueues on a stream of its
-own and is timed by the clock over the calls of a slice until the last result is there: for it,
-launching counts, and only lengths whose kernels take longer than that compare.
+after an unmeasured replay, beyond that enqueued behind a pause, so that launching is not timed. JAX
+enqueues on a stream of its own and is timed by the clock over the calls of a slice until the last
+result is there: for it, launching counts, and only lengths whose kernels take longer than that
+compare.
 """
 
 import argparse
@@ -157,8 +158,14 @@ class Gpu:
         except Exception:
             self.pool = self.torch.cuda.graph_pool_handle()
             raise
-        graph.replay()
-        return lambda: self.events(graph.replay, 1) / inner
+
+        def replayed():
+            # Once unmeasured: what ran before, such as JAX on its stream, is over, and the kernel is
+            # where instructions are fetched from.
+            graph.replay()
+            return self.events(graph.replay, 1) / inner
+
+        return replayed
 
     def events(self, call, inner, pause=False):
         begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))

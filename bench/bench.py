@@ -7,8 +7,9 @@
 PyTorch, NumPy and MISH_LIBRARY; JAX is timed if it is there. bench/contenders.py says what is
 compared. FILE is written anew after every size, so that a run cut short leaves what it has.
 
-How: all cases of one dtype and length take turns, a slice each, for several rounds; the median,
-least and largest of the slices count. CPU: a slice is as many calls as fill some milliseconds by
+How: all cases of one dtype and length take turns, a slice each, for several rounds, in another order
+each time, so that none always follows the same one; the median, least and largest of the slices
+count. CPU: a slice is as many calls as fill some milliseconds by
 the clock, after a millisecond of unmeasured ones, in which other thread pools go to sleep. GPU: a
 slice is several calls between two events; up to 2^24 elements they are replayed from a CUDA graph,
 after an unmeasured replay, beyond that enqueued behind a pause, so that launching is not timed. JAX
@@ -24,6 +25,7 @@ import json
 import os
 import pathlib
 import platform
+import random
 import re
 import statistics
 import subprocess
@@ -229,8 +231,9 @@ class Run:
                 self.skip(case, dtype, n, f"needs {case.spare * n * width / 1e9:.0f} GB beside its operands; {free / 1e9:.0f} GB free")
             else:
                 slices.append((case, key, [], []))
+        turns = random.Random(n)
         for number in range(timer.rounds(n)):
-            for case, key, kept, times in slices:
+            for case, key, kept, times in turns.sample(slices, len(slices)):
                 if key in self.broken:
                     continue
                 try:

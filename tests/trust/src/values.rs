@@ -97,11 +97,13 @@ fn ordinary(random: &mut Random, dtype: Dtype) -> u64 {
     )
 }
 
-/// Every other run of elements is ordinary: some kernels are quicker where a whole vector is.
+/// Every other run of elements is ordinary, from the first or the second on: some kernels are quicker
+/// where a whole vector is.
 pub fn fill(bytes: &mut [u8], dtype: Dtype, random: &mut Random) {
     const RUN: usize = 64;
+    let from = random.below(2) as usize;
     for i in 0..bytes.len() / dtype.size() {
-        let value = match i / RUN % 2 {
+        let value = match (i / RUN + from) % 2 {
             0 => any(random, dtype),
             _ => ordinary(random, dtype),
         };

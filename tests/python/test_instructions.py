@@ -154,7 +154,7 @@ def test_machine_code_is_counted():
 
 
 def test_ptx_is_counted():
-    expected = {"elements": 8, "ptx_instructions": 0.8, "load_bytes": 32, "store_bytes": 32}
+    expected = {"elements": 8, "ptx_instructions": 0.9, "load_bytes": 32, "store_bytes": 32}
     assert tool.counted(PTX, "forward f32", is_ptx=True) == expected
 
 

@@ -87,8 +87,10 @@ fn images() -> Result<PathBuf> {
     let key = "\"out_dir\":\"";
     messages
         .lines()
-        .filter(|line| line.contains("build-script-executed") && line.contains("libmish"))
-        .find_map(|line| line.split_once(key)?.1.split('"').next())
+        .filter(|line| line.contains("build-script-executed"))
+        .filter_map(|line| line.split_once(key)?.1.split('"').next())
+        // The repository's own folder may have that name, too.
+        .find(|folder| folder.contains("/build/libmish-"))
         .map(|folder| Path::new(folder).join("kernels"))
         .context("cargo does not name the build script's folder")
 }

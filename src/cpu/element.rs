@@ -48,7 +48,7 @@ impl Stored for f16 {
         if HW {
             // `half` asks for the instruction once per vector and calls it through a function;
             // on AArch64 it asks for more than conversions need.
-            return hardware::load(from, to);
+            return convert(from, to, hardware::widen);
         }
         from.convert_to_f32_slice(to);
     }
@@ -56,7 +56,7 @@ impl Stored for f16 {
     fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
         if HW {
-            return hardware::store(from, to);
+            return convert(from, to, hardware::narrow);
         }
         to.convert_from_f32_slice(from);
     }
@@ -86,7 +86,11 @@ fn nearest(x: f32) -> bf16 {
     bf16::from_bits((bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16) as u16)
 }
 
-/// Conversions of eight at a time, with F16C.
+/// Elements that the machine converts at a time.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const WIDTH: usize = 8;
+
+/// Conversions of [`WIDTH`] elements with F16C, which the caller's code is compiled for.
 #[cfg(target_arch = "x86_64")]
 mod hardware {
     use std::arch::x86_64::{
@@ -94,112 +98,84 @@ mod hardware {
         _mm256_cvtps_ph, _mm256_loadu_ps, _mm256_storeu_ps,
     };
 
-    use super::f16;
+    use super::{WIDTH, f16};
 
-    const WIDTH: usize = 8;
-    /// `N` is a multiple of the width.
     #[inline(always)]
-    pub(super) fn load<const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
-        let from = from.as_chunks::<WIDTH>().0.iter();
-        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
-        for (from, to) in from.zip(to) {
-            // SAFETY: the caller's code is compiled for F16C; the arrays are a vector long.
-            unsafe {
-                let vector = _mm_loadu_si128(from.as_ptr().cast());
-                _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(vector));
-            }
+    pub(super) fn widen(from: &[f16; WIDTH], to: &mut [f32; WIDTH]) {
+        // SAFETY: see the module; the arrays are a vector long.
+        unsafe {
+            let vector = _mm_loadu_si128(from.as_ptr().cast());
+            _mm256_storeu_ps(to.as_mut_ptr(), _mm256_cvtph_ps(vector));
         }
     }
 
-    /// See [`load`].
     #[inline(always)]
-    pub(super) fn store<const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
-        let from = from.as_chunks::<WIDTH>().0.iter();
-        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
-        for (from, to) in from.zip(to) {
-            // SAFETY: as above.
-            unsafe {
-                let vector = _mm256_loadu_ps(from.as_ptr());
-                let vector = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(vector);
-                _mm_storeu_si128(to.as_mut_ptr().cast(), vector);
-            }
+    pub(super) fn narrow(from: &[f32; WIDTH], to: &mut [f16; WIDTH]) {
+        // SAFETY: as above.
+        unsafe {
+            let vector = _mm256_loadu_ps(from.as_ptr());
+            let vector = _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(vector);
+            _mm_storeu_si128(to.as_mut_ptr().cast(), vector);
         }
     }
 }
 
-/// Conversions of eight at a time, with instructions that every AArch64 has. Written out because
+/// Conversions of [`WIDTH`] elements with instructions that every AArch64 has. Written out because
 /// their intrinsics are not stable in every compiler that is served.
 #[cfg(target_arch = "aarch64")]
 mod hardware {
     use std::arch::aarch64::{float32x4_t, uint16x8_t, vld1q_f32, vld1q_u16, vst1q_f32, vst1q_u16};
     use std::arch::asm;
 
-    use super::f16;
-
-    const WIDTH: usize = 8;
+    use super::{WIDTH, f16};
 
     #[inline(always)]
-    fn widen(vector: uint16x8_t) -> [float32x4_t; 2] {
-        let (low, high);
-        // SAFETY: reads and writes its operands alone.
+    pub(super) fn widen(from: &[f16; WIDTH], to: &mut [f32; WIDTH]) {
+        let (low, high): (float32x4_t, float32x4_t);
+        // SAFETY: the arrays are a vector, and two, long; the instructions read and write their
+        // operands alone.
         unsafe {
             asm!(
                 "fcvtl {low:v}.4s, {vector:v}.4h",
                 "fcvtl2 {high:v}.4s, {vector:v}.8h",
-                vector = in(vreg) vector,
+                vector = in(vreg) vld1q_u16(from.as_ptr().cast()),
                 low = out(vreg) low,
                 high = out(vreg) high,
                 options(pure, nomem, nostack, preserves_flags)
             );
+            vst1q_f32(to.as_mut_ptr(), low);
+            vst1q_f32(to.as_mut_ptr().add(WIDTH / 2), high);
         }
-        [low, high]
     }
 
     /// Rounds as the machine is set to: to nearest, ties to even, unless a caller changed that.
     #[inline(always)]
-    fn narrow(low: float32x4_t, high: float32x4_t) -> uint16x8_t {
-        let vector;
+    pub(super) fn narrow(from: &[f32; WIDTH], to: &mut [f16; WIDTH]) {
+        let vector: uint16x8_t;
         // SAFETY: as above.
         unsafe {
             asm!(
                 "fcvtn {vector:v}.4h, {low:v}.4s",
                 "fcvtn2 {vector:v}.8h, {high:v}.4s",
-                low = in(vreg) low,
-                high = in(vreg) high,
+                low = in(vreg) vld1q_f32(from.as_ptr()),
+                high = in(vreg) vld1q_f32(from.as_ptr().add(WIDTH / 2)),
                 vector = out(vreg) vector,
                 options(pure, nomem, nostack, preserves_flags)
             );
+            vst1q_u16(to.as_mut_ptr().cast(), vector);
         }
-        vector
     }
+}
 
-    /// `N` is a multiple of the width.
-    #[inline(always)]
-    pub(super) fn load<const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
-        let from = from.as_chunks::<WIDTH>().0.iter();
-        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
-        for (from, to) in from.zip(to) {
-            // SAFETY: the arrays are a vector, and two, long.
-            unsafe {
-                let [low, high] = widen(vld1q_u16(from.as_ptr().cast()));
-                vst1q_f32(to.as_mut_ptr(), low);
-                vst1q_f32(to.as_mut_ptr().add(WIDTH / 2), high);
-            }
-        }
-    }
-
-    /// See [`load`].
-    #[inline(always)]
-    pub(super) fn store<const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
-        let from = from.as_chunks::<WIDTH>().0.iter();
-        let to = to.as_chunks_mut::<WIDTH>().0.iter_mut();
-        for (from, to) in from.zip(to) {
-            // SAFETY: as above.
-            unsafe {
-                let low = vld1q_f32(from.as_ptr());
-                let high = vld1q_f32(from.as_ptr().add(WIDTH / 2));
-                vst1q_u16(to.as_mut_ptr().cast(), narrow(low, high));
-            }
-        }
-    }
+/// Every vector of an array whose length is a multiple of [`WIDTH`].
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[inline(always)]
+fn convert<From, To, const N: usize>(
+    from: &[From; N],
+    to: &mut [To; N],
+    vector: impl Fn(&[From; WIDTH], &mut [To; WIDTH]),
+) {
+    let from = from.as_chunks().0.iter();
+    let to = to.as_chunks_mut().0.iter_mut();
+    from.zip(to).for_each(|(from, to)| vector(from, to));
 }

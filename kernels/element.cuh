@@ -5,12 +5,16 @@
 
 #include "math.cuh"
 
-struct F16 {
+// An element type with one kind of formulas.
+template <class M> struct Always {
+    typedef M Math;
+    typedef M Quick;
+    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
+};
+
+struct F16 : Always<MathF16> {
     typedef mish_u16 Bits;
     typedef float Value;
-    typedef MathF16 Math;
-    typedef Math Quick;
-    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
     static MISH_DEVICE float value(mish_u16 bits) { return f32_from_f16(bits); }
     static MISH_DEVICE mish_u16 bits(float value) { return f16_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -47,12 +51,9 @@ struct BF16 {
     }
 };
 
-struct F32 {
+struct F32 : Always<MathF32> {
     typedef mish_u32 Bits;
     typedef float Value;
-    typedef MathF32 Math;
-    typedef Math Quick;
-    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
     static MISH_DEVICE float value(mish_u32 bits) { return f32_from_bits(bits); }
     static MISH_DEVICE mish_u32 bits(float value) { return bits_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -63,12 +64,9 @@ struct F32 {
     }
 };
 
-struct F64 {
+struct F64 : Always<MathF64> {
     typedef mish_u64 Bits;
     typedef double Value;
-    typedef MathF64 Math;
-    typedef Math Quick;
-    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
     static MISH_DEVICE double value(mish_u64 bits) { return f64_from_bits(bits); }
     static MISH_DEVICE mish_u64 bits(double value) { return bits_from_f64(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, double *values) {

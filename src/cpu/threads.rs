@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::fork::fork_generation;
 use crate::hooks;
 use crate::op::Op;
 
@@ -18,7 +19,7 @@ static POOL: Mutex<Option<Pool>> = Mutex::new(None);
 
 struct Pool {
     threads: usize,
-    process: u32,
+    process: u64,
     pool: Arc<ThreadPool>,
 }
 
@@ -88,7 +89,7 @@ fn rayon_default() -> usize {
 /// The helpers for `threads` threads, or none if they cannot be started.
 fn helpers(threads: usize) -> Option<Arc<ThreadPool>> {
     let mut slot = lock_pool()?;
-    let process = std::process::id();
+    let process = fork_generation();
     if let Some(pool) = &*slot
         && pool.threads == threads
         && pool.process == process

@@ -4,7 +4,8 @@ use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::ptr::null_mut;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::driver::{
     CAPTURE_RELAXED, Code, Context, DeviceAttribute, Driver, Function, LAZY_LOADING, Module,
@@ -193,6 +194,10 @@ fn primary(driver: &Driver, ordinal: i32) -> Result<Context> {
     let code = unsafe { (driver.primary_retain)(&mut context, ordinal) };
     driver.check("cuDevicePrimaryCtxRetain", code)?;
     retained.push((ordinal, context as usize));
+    if known.is_some() {
+        // The kernels went with the reset; the id may have stayed.
+        forget(id(driver, context)?);
+    }
     Ok(context)
 }
 
@@ -229,6 +234,9 @@ pub(super) struct Kernel {
 
 /// The kernels of a context and what launching them needs to know.
 pub(super) struct Kernels {
+    /// The context's; [`FORGOTTEN`] once the driver no longer knows the kernels, which every thread
+    /// that remembers them sees here.
+    id: AtomicU64,
     pub ordinal: i32,
     pub multiprocessors: u32,
     pub threads_per_multiprocessor: u32,
@@ -246,17 +254,26 @@ impl Kernels {
     }
 }
 
+/// No context's id: they are counted from the start of the process.
+const FORGOTTEN: u64 = u64::MAX;
+
 const SLOTS: usize = 8;
-type Slot = Cell<(u64, Option<&'static Kernels>)>;
+type Slot = Cell<Option<&'static Kernels>>;
 
 thread_local! {
     /// The contexts this thread used last, so that the usual call takes no lock.
-    static RECENT: [Slot; SLOTS] = const { [const { Cell::new((0, None)) }; SLOTS] };
+    static RECENT: [Slot; SLOTS] = const { [const { Cell::new(None) }; SLOTS] };
 }
+
+type Loaded = HashMap<u64, &'static Kernels>;
 
 /// The kernels of every context, by the context's id: ids are never used again, addresses are.
 /// Entries outlive their context, at a kilobyte each.
-static LOADED: Mutex<Option<HashMap<u64, &'static Kernels>>> = Mutex::new(None);
+static LOADED: Mutex<Option<Loaded>> = Mutex::new(None);
+
+fn lock_loaded() -> MutexGuard<'static, Option<Loaded>> {
+    LOADED.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The id of a context, unique in the process.
 pub(super) fn id(driver: &Driver, context: Context) -> Result<u64> {
@@ -272,31 +289,67 @@ pub(super) fn id(driver: &Driver, context: Context) -> Result<u64> {
 pub(super) fn kernels(driver: &Driver, id: u64, stream: Stream) -> Result<&'static Kernels> {
     let slot = id as usize % SLOTS;
     let recent = RECENT.try_with(|recent| recent[slot].get());
-    if let Ok((recent_id, Some(kernels))) = recent
-        && recent_id == id
+    if let Ok(Some(kernels)) = recent
+        && kernels.id.load(Ordering::Relaxed) == id
     {
         return Ok(kernels);
     }
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut loaded = lock_loaded();
     let loaded = loaded.get_or_insert_default();
     let kernels = match loaded.get(&id) {
         Some(kernels) => kernels,
         None => {
-            let kernels: &'static Kernels = Box::leak(Box::new(load(driver, stream)?));
-            loaded.insert(id, kernels);
-            kernels
+            let (kernels, loading) = load(driver, id, stream)?;
+            keep(loaded, kernels, loading)
         }
     };
-    let _ = RECENT.try_with(|recent| recent[slot].set((id, Some(kernels))));
+    let _ = RECENT.try_with(|recent| recent[slot].set(Some(kernels)));
     Ok(kernels)
 }
 
-/// Forgets a context's kernels, because the driver no longer knows them.
+/// Launches again after a launch with `stale` failed as if the driver no longer knew these kernels,
+/// which go with a device that is reset: with those that another thread has loaded since, else with
+/// fresh ones. Fresh ones that fail as well show that the fault lay elsewhere, and are unloaded.
 #[cold]
-pub(super) fn forget(id: u64) {
-    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-    loaded.get_or_insert_default().remove(&id);
-    let _ = RECENT.try_with(|recent| recent[id as usize % SLOTS].set((0, None)));
+pub(super) fn launch_again(
+    driver: &Driver,
+    stale: &Kernels,
+    id: u64,
+    stream: Stream,
+    launch: impl FnOnce(&Kernels) -> Result<Code>,
+) -> Result<Code> {
+    let mut loaded = lock_loaded();
+    let loaded = loaded.get_or_insert_default();
+    match loaded.get(&id) {
+        Some(others) if !std::ptr::eq(*others, stale) => return launch(others),
+        _ => {}
+    }
+    // For the unloading, too.
+    let _relaxed = Relaxed::enter(driver)?;
+    let (kernels, loading) = load(driver, id, stream)?;
+    let code = launch(&kernels)?;
+    if code == Code::SUCCESS {
+        stale.id.store(FORGOTTEN, Ordering::Relaxed);
+        keep(loaded, kernels, loading);
+    }
+    Ok(code)
+}
+
+/// Keeps a context's kernels for as long as the process lives.
+fn keep(loaded: &mut Loaded, kernels: Kernels, loading: Loading<'_>) -> &'static Kernels {
+    // The context owns the module from here on.
+    std::mem::forget(loading);
+    let id = kernels.id.load(Ordering::Relaxed);
+    let kernels: &'static Kernels = Box::leak(Box::new(kernels));
+    loaded.insert(id, kernels);
+    kernels
+}
+
+/// Forgets a context's kernels, in every thread, because the driver no longer knows them.
+fn forget(id: u64) {
+    if let Some(kernels) = lock_loaded().get_or_insert_default().remove(&id) {
+        kernels.id.store(FORGOTTEN, Ordering::Relaxed);
+    }
 }
 
 /// A module that is unloaded again unless it is kept.
@@ -312,9 +365,9 @@ impl Drop for Loading<'_> {
     }
 }
 
-/// Loads the kernels into the current context.
+/// Loads the kernels into the current context, which has this id.
 #[cold]
-fn load(driver: &Driver, stream: Stream) -> Result<Kernels> {
+fn load(driver: &Driver, id: u64, stream: Stream) -> Result<(Kernels, Loading<'_>)> {
     let mut ordinal = 0;
     // SAFETY: the address is valid for writing. A CUdevice is the device's ordinal.
     let code = unsafe { (driver.context_device)(&mut ordinal) };
@@ -360,6 +413,7 @@ fn load(driver: &Driver, stream: Stream) -> Result<Kernels> {
     let attribute =
         |attribute| Ok::<u32, Error>(driver.attribute(attribute, ordinal)?.max(1) as u32);
     let kernels = Kernels {
+        id: AtomicU64::new(id),
         ordinal,
         multiprocessors: attribute(DeviceAttribute::Multiprocessors)?,
         threads_per_multiprocessor: attribute(DeviceAttribute::ThreadsPerMultiprocessor)?,
@@ -367,9 +421,7 @@ fn load(driver: &Driver, stream: Stream) -> Result<Kernels> {
             .try_into()
             .unwrap_or_else(|_| unreachable!("one row per operation")),
     };
-    // The context owns the module from here on.
-    std::mem::forget(loading);
-    Ok(kernels)
+    Ok((kernels, loading))
 }
 
 /// `mish_<operation>_<dtype>`, and a suffix.

@@ -1,17 +1,20 @@
 //! The CUDA driver: found at run time, and called without trusting it.
 //!
-//! cudarc supplies the library lookup and the types. Its bindings are not called: they panic
-//! where libcuda or a symbol is missing, and return a Rust enum, for which an error code newer
-//! than the enum would be undefined behaviour. Here every function is resolved once, returns a
-//! plain number, and an absent library or symbol is an [`Error`].
+//! cudarc supplies the types. Its bindings are not called: they panic where libcuda or a symbol is
+//! missing, and return a Rust enum, for which an error code newer than the enum would be undefined
+//! behaviour. Nor is its lookup, which takes a toolkit's stub before the driver. Here every
+//! function is resolved once, returns a plain number, and an absent library or symbol is an
+//! [`Error`].
 
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::fmt;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::mem::ManuallyDrop;
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use cudarc::driver::sys;
+use libloading::os::unix::{Library, RTLD_LAZY};
 
+use crate::fork::fork_generation;
 use crate::status::{Error, Result, Status, fail};
 
 pub(super) use sys::{
@@ -33,6 +36,7 @@ impl Code {
     pub const INVALID_VALUE: Code = Code(1);
     pub const OUT_OF_MEMORY: Code = Code(2);
     pub const NOT_INITIALIZED: Code = Code(3);
+    pub const STUB_LIBRARY: Code = Code(34);
     pub const NO_DEVICE: Code = Code(100);
     pub const INVALID_CONTEXT: Code = Code(201);
     pub const NO_BINARY_FOR_GPU: Code = Code(209);
@@ -154,52 +158,102 @@ impl fmt::Display for Version {
     }
 }
 
-/// Set in the child of a fork of a process that had used the driver.
-static FORKED: AtomicBool = AtomicBool::new(false);
-/// Whether `cuInit` succeeded in this process.
-static INITIALISED: AtomicBool = AtomicBool::new(false);
+/// The only name that is opened: the driver's own name for itself, by which the loader also finds
+/// one that is loaded already, from wherever. A toolkit's `libcuda.so` is a stub to link with.
+const LIBRARY: &str = "libcuda.so.1";
+
+/// In which process the driver was first used: twice the fork generation, plus 1 once it is known
+/// to be initialised; 0 before.
+static USED: AtomicU64 = AtomicU64::new(0);
+
+/// What [`USED`] is where the driver can be called.
+fn initialised() -> u64 {
+    2 * fork_generation() + 1
+}
+
+/// Whether the driver was in use when this process was forked: it cannot use it, and a lock that
+/// another thread held in the driver at the fork stays locked. A driver that was only loaded is as
+/// good here as there.
+fn is_left_behind() -> bool {
+    let used = USED.load(Ordering::Relaxed);
+    used != 0 && used / 2 != fork_generation()
+}
+
+/// Notes that the driver answers as one that somebody has initialised.
+pub(super) fn answered() {
+    let now = initialised();
+    if USED.load(Ordering::Relaxed) != now {
+        USED.store(now, Ordering::Release);
+    }
+}
+
+/// The functions of libcuda, once they are found. No lock, which a fork in another thread would
+/// leave locked in its child.
+static TABLE: AtomicPtr<Driver> = AtomicPtr::new(std::ptr::null_mut());
 
 /// The driver, loaded and initialised.
+#[inline]
 pub(super) fn driver() -> Result<&'static Driver> {
-    let driver = match table() {
-        Ok(driver) => driver,
-        Err(error) => return Err(error.clone()),
-    };
-    if !INITIALISED.load(Ordering::Acquire) {
-        initialise(driver)?;
+    let table = TABLE.load(Ordering::Acquire);
+    if !table.is_null() && USED.load(Ordering::Acquire) == initialised() {
+        // SAFETY: a table is never freed or changed once it is there.
+        return Ok(unsafe { &*table });
     }
-    if FORKED.load(Ordering::Relaxed) {
+    prepare()
+}
+
+#[cold]
+fn prepare() -> Result<&'static Driver> {
+    if is_left_behind() {
         fail!(
             DriverError,
             "device: this process was forked after CUDA was initialised and cannot use it; \
              start it with exec (Python: the \"spawn\" start method)"
         );
     }
+    let driver = find()?;
+    initialise(driver)?;
     Ok(driver)
 }
 
-/// The functions of libcuda, or why there are none; the answer is kept.
-fn table() -> &'static Result<Driver> {
-    static TABLE: OnceLock<Result<Driver>> = OnceLock::new();
-    TABLE.get_or_init(|| {
-        // SAFETY: libcuda's initialisers have no requirements.
-        if !unsafe { sys::is_culib_present() } {
-            fail!(
+/// Opens libcuda; it stays open.
+fn open(flags: c_int) -> std::result::Result<Library, libloading::Error> {
+    // SAFETY: libcuda's initialisers have no requirements.
+    unsafe { Library::open(Some(LIBRARY), RTLD_LAZY | flags) }
+}
+
+/// The functions of libcuda, found at the first success; a failure may be mended until the next
+/// call.
+fn find() -> Result<&'static Driver> {
+    let mut table = TABLE.load(Ordering::Acquire);
+    if table.is_null() {
+        let library = match open(0) {
+            // The addresses must stay good: never closed.
+            Ok(library) => ManuallyDrop::new(library),
+            Err(error) => fail!(
                 NoDriver,
-                "device: MISH_DEVICE_CUDA needs the NVIDIA driver, but its library libcuda.so.1 \
-                 was not found; install the driver, or make it visible in this container"
-            );
-        }
-        // SAFETY: it is present.
-        let library = unsafe { sys::culib() };
+                "device: MISH_DEVICE_CUDA needs the NVIDIA driver, but its library {LIBRARY} cannot \
+                 be opened ({error}); install the driver, or make it visible in this container"
+            ),
+        };
         let get = |symbol: &'static CStr| {
             // SAFETY: only the address is taken.
             let address = unsafe { library.get::<*mut c_void>(symbol.to_bytes_with_nul()) };
             address.ok().map(|address| *address)
         };
         // SAFETY: the symbols are libcuda's.
-        unsafe { resolve(get) }
-    })
+        let found = Box::into_raw(Box::new(unsafe { resolve(get) }?));
+        table = found;
+        let none = std::ptr::null_mut();
+        let stored = TABLE.compare_exchange(none, found, Ordering::AcqRel, Ordering::Acquire);
+        if let Err(other) = stored {
+            // SAFETY: made above, and nobody else has seen it.
+            drop(unsafe { Box::from_raw(found) });
+            table = other;
+        }
+    }
+    // SAFETY: a table is never freed or changed once it is there.
+    Ok(unsafe { &*table })
 }
 
 /// # Safety
@@ -215,11 +269,13 @@ unsafe fn resolve(get: impl Fn(&'static CStr) -> Option<*mut c_void>) -> Result<
     let mut version = 0;
     // SAFETY: the address is valid for writing. Works before cuInit.
     let code = unsafe { get_version(&mut version) };
-    if code != Code::SUCCESS {
-        fail!(
+    match code {
+        Code::SUCCESS => {}
+        Code::STUB_LIBRARY => return Err(stub()),
+        _ => fail!(
             NoDriver,
             "device: the CUDA driver does not tell its version (error {code:?})"
-        );
+        ),
     }
     if version < MINIMUM_VERSION {
         fail!(
@@ -233,19 +289,37 @@ unsafe fn resolve(get: impl Fn(&'static CStr) -> Option<*mut c_void>) -> Result<
     unsafe { Driver::resolve(version, get) }
 }
 
-#[cold]
+/// A toolkit's stub goes by the driver's name, too.
+fn stub() -> Error {
+    Error::new(
+        Status::NoDriver,
+        format!(
+            "device: the {LIBRARY} that was found or loaded before is a CUDA toolkit's stub, not \
+             the NVIDIA driver; take its folder off the library path"
+        ),
+    )
+}
+
 fn initialise(driver: &'static Driver) -> Result<()> {
+    // Before the call: a fork in the middle of it leaves the child a driver half made.
+    let begun = 2 * fork_generation();
+    let _ = USED.compare_exchange(0, begun, Ordering::AcqRel, Ordering::Relaxed);
     // SAFETY: 0 is the only flag there is; initialising twice is harmless.
     let code = unsafe { (driver.init)(0) };
+    if code == Code::SUCCESS {
+        answered();
+        return Ok(());
+    }
+    let _ = USED.compare_exchange(begun, 0, Ordering::AcqRel, Ordering::Relaxed);
     match code {
-        Code::SUCCESS => {}
         Code::NO_DEVICE => fail!(
             NoDevice,
             "device: the CUDA driver sees no GPU ({}); is one visible here, and is \
              CUDA_VISIBLE_DEVICES right?",
             driver.name(code)
         ),
-        Code::OUT_OF_MEMORY => return Err(driver.error("cuInit", code)),
+        Code::STUB_LIBRARY => Err(stub()),
+        Code::OUT_OF_MEMORY => Err(driver.error("cuInit", code)),
         Code::NOT_INITIALIZED => fail!(
             NoDriver,
             "device: the CUDA driver cannot be initialised ({}); a process that was forked after \
@@ -258,23 +332,6 @@ fn initialise(driver: &'static Driver) -> Result<()> {
             driver.name(code)
         ),
     }
-    watch_forks();
-    INITIALISED.store(true, Ordering::Release);
-    Ok(())
-}
-
-/// Has the child of a fork leave the driver alone from here on: it cannot use it, and a lock that
-/// another thread held in the driver at the fork stays locked.
-fn watch_forks() {
-    static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| {
-        extern "C" fn in_child() {
-            FORKED.store(true, Ordering::Relaxed);
-        }
-        // SAFETY: the handler only stores to an atomic. libc drops it when the library is
-        // unloaded. Failing for want of memory only costs the clearer message.
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
-    });
 }
 
 impl Driver {
@@ -361,42 +418,37 @@ pub(super) const LAZY_LOADING: u32 = sys::CUmoduleLoadingMode::CU_MODULE_LAZY_LO
 pub(super) type PointerQuery =
     unsafe extern "C" fn(c_uint, *const c_uint, *const *mut c_void, u64) -> Code;
 
-/// `cuPointerGetAttributes` of a libcuda that something else in this process has loaded, if any.
-/// Never loads it.
+/// `cuPointerGetAttributes` of a libcuda that this process has loaded, if any. Never loads it.
 pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
-    use libloading::os::unix::{Library, RTLD_LAZY};
-    use std::sync::atomic::{AtomicPtr, AtomicU64};
     static QUERY: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
     /// How many objects the process had loaded when the search last failed, plus one.
     static SEARCHED_AT: AtomicU64 = AtomicU64::new(0);
 
-    if FORKED.load(Ordering::Relaxed) {
+    if is_left_behind() {
         return None;
     }
-    let mut address = QUERY.load(Ordering::Relaxed);
+    // Acquire: what the address points to was mapped by the thread that stored it.
+    let mut address = QUERY.load(Ordering::Acquire);
     if address.is_null() {
         // Asking the loader by name costs microseconds, its counter nanoseconds.
         let objects = objects_loaded() + 1;
         if SEARCHED_AT.load(Ordering::Relaxed) == objects {
             return None;
         }
-        // SAFETY: an already loaded library is only looked up.
-        let found = unsafe { Library::open(Some("libcuda.so.1"), RTLD_LAZY | libc::RTLD_NOLOAD) };
-        let Ok(library) = found else {
+        let Ok(library) = open(libc::RTLD_NOLOAD) else {
             // Only now: until then other threads have to search for themselves.
             SEARCHED_AT.store(objects, Ordering::Relaxed);
             return None;
         };
+        // The address must stay good: never closed.
+        let library = ManuallyDrop::new(library);
         // SAFETY: only the address is taken.
         address = unsafe {
             *library
                 .get::<*mut c_void>(b"cuPointerGetAttributes\0")
                 .ok()?
         };
-        // The address must stay good: keep the library loaded.
-        std::mem::forget(library);
-        watch_forks();
-        QUERY.store(address, Ordering::Relaxed);
+        QUERY.store(address, Ordering::Release);
     }
     // SAFETY: the symbol's signature.
     Some(unsafe { std::mem::transmute::<*mut c_void, PointerQuery>(address) })

@@ -13,7 +13,7 @@ mod policy;
 
 use std::ffi::c_void;
 
-use context::Current;
+use context::{Current, Kernels};
 use driver::{Code, Driver, Stream, driver};
 use memory::{Kind, Memory};
 
@@ -34,29 +34,27 @@ pub(crate) unsafe fn run(job: &Job, stream: *mut c_void) -> Result<()> {
     let _current = Current::enter(driver, context)?;
     hooks::reach(hooks::Place::DeviceCall);
     let id = context::id(driver, context)?;
+    let kernels = context::kernels(driver, id, stream)?;
     // SAFETY: the caller's promise.
-    let code = unsafe { submit(driver, id, job, &home, stream) }?;
-    if code == Code::SUCCESS {
-        return Ok(());
-    }
-    // The kernels may have gone with a device that was reset: once more with fresh ones.
-    if matches!(code, Code::INVALID_HANDLE | Code::CONTEXT_IS_DESTROYED) {
-        context::forget(id);
-        // SAFETY: the caller's promise.
-        let again = unsafe { submit(driver, id, job, &home, stream) }?;
-        return launched(driver, again);
-    }
+    let submit = |kernels: &Kernels| unsafe { submit(driver, kernels, job, &home, stream) };
+    let code = match submit(kernels)? {
+        Code::SUCCESS => return Ok(()),
+        // The kernels may have gone with a device that was reset.
+        Code::INVALID_HANDLE | Code::CONTEXT_IS_DESTROYED => {
+            context::launch_again(driver, kernels, id, stream, submit)?
+        }
+        code => code,
+    };
     launched(driver, code)
 }
 
 unsafe fn submit(
     driver: &Driver,
-    id: u64,
+    kernels: &Kernels,
     job: &Job,
     home: &Memory,
     stream: Stream,
 ) -> Result<Code> {
-    let kernels = context::kernels(driver, id, stream)?;
     if home.kind == Kind::Device && home.ordinal != kernels.ordinal {
         fail!(
             StreamMismatch,
@@ -117,14 +115,17 @@ pub(crate) fn check_host_pointers(job: &Job) -> Result<()> {
         return Ok(());
     };
     for (_, operand, pointer) in job.present() {
-        match Memory::at(query, pointer) {
-            Ok(memory) if memory.kind == Kind::Device => fail!(
+        let Ok(memory) = Memory::at(query, pointer) else {
+            continue;
+        };
+        driver::answered();
+        if memory.kind == Kind::Device {
+            fail!(
                 NotHostPointer,
                 "{}: {pointer:p} was passed with MISH_DEVICE_CPU but is memory of CUDA device {}",
                 operand.name,
                 memory.ordinal
-            ),
-            _ => {}
+            );
         }
     }
     Ok(())

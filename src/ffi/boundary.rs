@@ -1,15 +1,39 @@
 //! Where Rust results become C statuses, and where panics stop.
 
-use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::mish_status;
 use crate::hooks;
 use crate::status::{Error, Result, Status};
 
 thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::new(CString::default());
+    static LAST_ERROR: Slot = const { Slot(AtomicPtr::new(null_mut())) };
+}
+
+/// A thread's last message, which the slot owns; NULL for none. A signal handler that makes a
+/// failing call may interrupt one at any instruction: so the slot is exchanged in one, never
+/// borrowed.
+struct Slot(AtomicPtr<c_char>);
+
+impl Slot {
+    fn replace(&self, message: Option<CString>) {
+        let new = message.map_or(null_mut(), CString::into_raw);
+        let old = self.0.swap(new, Ordering::Relaxed);
+        hooks::reach(hooks::Place::Remembered);
+        if !old.is_null() {
+            // SAFETY: made by `into_raw` above, and out of the slot since.
+            drop(unsafe { CString::from_raw(old) });
+        }
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.replace(None);
+    }
 }
 
 /// Runs the body of an exported function. A panic, which would be a defect of the library,
@@ -41,8 +65,9 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
 
 fn remember(error: &Error) {
     let message = CString::new(error.message().replace('\0', " ")).unwrap_or_default();
+    hooks::reach(hooks::Place::Remembering);
     // A thread that is ending may have lost its slot already; the status still tells.
-    let _ = LAST_ERROR.try_with(|slot| *slot.borrow_mut() = message);
+    let _ = LAST_ERROR.try_with(|slot| slot.replace(Some(message)));
 }
 
 /// This thread's last failure in words, naming the argument: what was passed, what is expected.
@@ -52,9 +77,10 @@ fn remember(error: &Error) {
 /// free it.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_last_error() -> *const c_char {
-    LAST_ERROR
-        .try_with(|slot| slot.borrow().as_ptr())
-        .unwrap_or(c"".as_ptr())
+    match LAST_ERROR.try_with(|slot| slot.0.load(Ordering::Relaxed)) {
+        Ok(message) if !message.is_null() => message,
+        _ => c"".as_ptr(),
+    }
 }
 
 /// The name of a status, such as `"MISH_STATUS_NULL_POINTER"`, or `"MISH_STATUS_UNKNOWN"` for a

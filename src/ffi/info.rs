@@ -13,7 +13,9 @@ use crate::tensor::Device;
 /// start at once, for instance before a CUDA graph capture. Does nothing for the CPU.
 ///
 /// `device`: `MISH_DEVICE_CPU` or `MISH_DEVICE_CUDA`. `ordinal`: which device of that kind,
-/// from 0. For CUDA the kernels go into the device's primary context.
+/// from 0. For CUDA the kernels go into the context that a first call on the device would run in:
+/// the calling thread's current one if it is on the device, else the device's primary context.
+/// Each context needs its own.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_warmup(device: mish_device, ordinal: i32) -> mish_status {
     guard(|| crate::run::warmup(Device::from_code(device)?, ordinal))

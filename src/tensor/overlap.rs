@@ -2,8 +2,9 @@
 //!
 //! Two views overlap when some element of one has the address of some element of the other: a
 //! linear equation in bounded non-negative integers. Layouts of real tensors (nested strides) are
-//! decided in a handful of steps; the search is bounded, and a layout that exhausts the bound
-//! counts as overlapping, which is the safe answer.
+//! decided in a handful of steps, and so are any two steps at all. In general the question is as
+//! hard as a knapsack: every step of the search counts, and a layout that needs more than
+//! [`MAX_STEPS`] counts as overlapping, which is the safe answer.
 
 use std::ops::{Deref, DerefMut};
 
@@ -79,7 +80,8 @@ impl DerefMut for Terms {
     }
 }
 
-/// Search steps after which a layout counts as overlapping.
+/// Steps of a search, each of which chooses the value of one dimension, after which a layout counts
+/// as overlapping: some milliseconds. The public documentation gives the number.
 const MAX_STEPS: u32 = 20_000;
 
 /// Whether two operands of a job share memory.
@@ -174,60 +176,130 @@ fn may_reach(terms: impl Iterator<Item = Term>, target: i64) -> bool {
     let Ok(target) = u64::try_from(target) else {
         return false;
     };
-    let mut terms: Terms = terms.filter(|term| term.count > 1).collect();
-    terms.sort_unstable_by_key(|term| std::cmp::Reverse(term.step));
-    terms.join_equal_steps();
-    // What the terms from i on can add up to at most, and the divisor of all those sums.
-    let mut rest = [(0, 0); MAX_TERMS + 1];
-    for i in (0..terms.len()).rev() {
-        let (reach, divisor) = rest[i + 1];
-        rest[i] = (reach + terms[i].reach(), gcd(terms[i].step, divisor));
-    }
-    let mut steps = 0;
-    search(&terms, &rest, target, &mut steps)
+    Sums::new(terms).may_be(target, &mut 0)
 }
 
-fn search(terms: &[Term], rest: &[(u64, u64)], target: u64, steps: &mut u32) -> bool {
-    *steps += 1;
-    let (reach, divisor) = rest[0];
-    if target > reach {
-        return false;
-    }
-    let Some((term, others)) = terms.split_first() else {
-        return true; // target is 0 here, since reach is
-    };
-    // Dividing is most of what this costs.
-    if divisor > 1 && !target.is_multiple_of(divisor) {
-        return false;
-    }
-    if others.is_empty() {
-        return true; // a multiple of the step within its reach
-    }
-    if *steps > MAX_STEPS {
-        return true;
-    }
-    let from = target.saturating_sub(rest[1].0).div_ceil(term.step);
-    let to = (target / term.step).min(term.count - 1);
-    // Few values when the layout nests; from the top, where a solution is likelier.
-    (from..=to)
-        .rev()
-        .any(|v| search(others, &rest[1..], target - v * term.step, steps))
+/// What some terms can add up to.
+struct Sums {
+    /// The largest step first, no two the same.
+    terms: Terms,
+    /// For the terms from each on; the last is that of no term.
+    rests: [Rest; MAX_TERMS + 1],
 }
 
-fn gcd(a: u64, b: u64) -> u64 {
-    match b {
-        0 => a,
-        1 => 1,
-        _ => gcd(b, a % b),
+#[derive(Clone, Copy, Default)]
+struct Rest {
+    /// The largest sum.
+    reach: u64,
+    /// What divides every sum; 0 for no term.
+    divisor: u64,
+    /// With m the next rest's divisor over this one's: the inverse, modulo m, of the first term's
+    /// step over this divisor.
+    inverse: u64,
+}
+
+impl Sums {
+    fn new(terms: impl Iterator<Item = Term>) -> Sums {
+        let mut terms: Terms = terms.filter(|term| term.count > 1).collect();
+        terms.sort_unstable_by_key(|term| std::cmp::Reverse(term.step));
+        terms.join_equal_steps();
+        let mut rests = [Rest::default(); MAX_TERMS + 1];
+        for i in (0..terms.len()).rev() {
+            let next = rests[i + 1];
+            let (divisor, inverse) = gcd_and_inverse(terms[i].step, next.divisor);
+            rests[i] = Rest {
+                reach: next.reach + terms[i].reach(),
+                divisor,
+                inverse,
+            };
+        }
+        Sums { terms, rests }
     }
+
+    /// Whether a number is one of the sums; also true after the last step.
+    fn may_be(&self, target: u64, steps: &mut u32) -> bool {
+        // Dividing is most of what this costs.
+        let Rest { reach, divisor, .. } = self.rests[0];
+        target <= reach
+            && (divisor <= 1 || target.is_multiple_of(divisor))
+            && self.may_be_from(0, target, steps)
+    }
+
+    /// The same for the terms from `first` on, and a number within their reach that their divisor
+    /// divides.
+    fn may_be_from(&self, first: usize, target: u64, steps: &mut u32) -> bool {
+        *steps += 1;
+        if *steps > MAX_STEPS {
+            return true;
+        }
+        if self.terms.len() - first < 2 {
+            return true; // a multiple of the one step within its reach; or 0
+        }
+        let (term, rest, next) = (self.terms[first], self.rests[first], self.rests[first + 1]);
+        // What the others leave to this term.
+        let from = target.saturating_sub(next.reach).div_ceil(term.step);
+        let to = (target / term.step).min(term.count - 1);
+        if from > to {
+            return false;
+        }
+        // Only every so-manieth value leaves the others a multiple of their divisor.
+        let every = next.divisor / rest.divisor;
+        let last = match every {
+            1 => to,
+            _ => {
+                let fits = multiply(target / rest.divisor, rest.inverse, every);
+                match to.checked_sub((to % every + every - fits) % every) {
+                    Some(last) if last >= from => last,
+                    _ => return false,
+                }
+            }
+        };
+        // Few values when the layout nests; from the top, where a solution is likelier.
+        (0..=(last - from) / every)
+            .any(|i| self.may_be_from(first + 1, target - (last - i * every) * term.step, steps))
+    }
+}
+
+fn multiply(a: u64, b: u64, modulus: u64) -> u64 {
+    (u128::from(a) * u128::from(b) % u128::from(modulus)) as u64
+}
+
+/// The greatest common divisor g of `a` and `b`, which are below 2^63, and the inverse of `a / g`
+/// modulo `b / g` (0 where that is 0 or 1).
+fn gcd_and_inverse(a: u64, b: u64) -> (u64, u64) {
+    // In each row, row.0 = row.1 · a modulo b; no row.1 exceeds b / g.
+    let mut row = (b as i64, 0);
+    let mut next = (a as i64, 1);
+    while next.0 != 0 {
+        let quotient = row.0 / next.0;
+        (row, next) = (next, (row.0 - quotient * next.0, row.1 - quotient * next.1));
+    }
+    let modulus = (b as i64).checked_div(row.0).unwrap_or(0);
+    let inverse = row.1.checked_rem_euclid(modulus).unwrap_or(0);
+    (row.0 as u64, inverse as u64)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
+    use crate::op::Op;
+    use crate::status::Status;
+    use crate::tensor::{Device, Dtype, View};
+
+    /// Numbers that are the same in every run.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, limit: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            (self.0 >> 33) % limit
+        }
+    }
 
     /// Every solvable target, by enumeration.
-    fn sums(terms: &[(u64, u64)]) -> std::collections::HashSet<i64> {
+    fn sums(terms: &[(u64, u64)]) -> HashSet<i64> {
         terms.iter().fold([0].into(), |sums, &(step, count)| {
             sums.iter()
                 .flat_map(|s| (0..count).map(move |v| s + (v * step) as i64))
@@ -235,27 +307,173 @@ mod tests {
         })
     }
 
+    fn terms_of(case: &[(u64, u64)]) -> impl Iterator<Item = Term> {
+        case.iter().map(|&(step, count)| Term { step, count })
+    }
+
     #[test]
     fn search_agrees_with_enumeration() {
-        let cases: &[&[(u64, u64)]] = &[
-            &[],
-            &[(3, 4)],
-            &[(6, 3), (4, 5)],
-            &[(10, 3), (7, 4), (3, 2)],
-            &[(12, 4), (12, 2), (5, 3), (1, 2)],
-            &[(100, 2), (9, 5), (6, 7)],
-            &[(20, 3), (1, 4), (20, 2), (1, 9), (20, 5)],
+        let mut cases: Vec<Vec<(u64, u64)>> = vec![
+            vec![],
+            vec![(3, 4)],
+            vec![(6, 3), (4, 5)],
+            vec![(10, 3), (7, 4), (3, 2)],
+            vec![(12, 4), (12, 2), (5, 3), (1, 2)],
+            vec![(100, 2), (9, 5), (6, 7)],
+            vec![(20, 3), (1, 4), (20, 2), (1, 9), (20, 5)],
         ];
+        let mut random = Random(1);
+        for _ in 0..600 {
+            let len = random.below(6);
+            let term = |random: &mut Random| (1 + random.below(40), 1 + random.below(6));
+            cases.push((0..len).map(|_| term(&mut random)).collect());
+        }
         for case in cases {
-            let reachable = sums(case);
+            let reachable = sums(&case);
             for target in -5..400 {
-                let terms = case.iter().map(|&(step, count)| Term { step, count });
                 assert_eq!(
-                    may_reach(terms, target),
+                    may_reach(terms_of(&case), target),
                     reachable.contains(&target),
                     "{case:?} {target}"
                 );
             }
         }
+    }
+
+    #[test]
+    fn inverses_are_inverses() {
+        let big = (1 << 63) - 25; // a prime
+        for (a, b) in [
+            (6, 4),
+            (4, 6),
+            (5, 0),
+            (7, 7),
+            (1, 9),
+            (big, big - 1),
+            (big - 1, big),
+        ] {
+            let (gcd, inverse) = gcd_and_inverse(a, b);
+            assert!(a.is_multiple_of(gcd) && b.is_multiple_of(gcd), "{a} {b}");
+            let modulus = b / gcd;
+            if modulus > 1 {
+                assert_eq!(multiply(a / gcd % modulus, inverse, modulus), 1, "{a} {b}");
+            }
+        }
+    }
+
+    /// The answer and the steps it took.
+    fn steps(terms: &[(u64, u64)], target: u64) -> (bool, u32) {
+        let mut steps = 0;
+        let answer = Sums::new(terms_of(terms)).may_be(target, &mut steps);
+        (answer, steps)
+    }
+
+    #[test]
+    fn two_steps_of_any_size_are_decided_at_once() {
+        let (a, b) = (4_294_967_291, 4_294_967_279); // primes
+        for target in [
+            a * b / 2,
+            a * 12_345 + b * 678_910,
+            a * 12_345 + b * 678_910 + 1,
+        ] {
+            let (answer, steps) = steps(&[(a, 1 << 29), (b, 1 << 29)], target);
+            assert!(steps <= 2, "{steps}");
+            assert_eq!(answer, target == a * 12_345 + b * 678_910, "{target}");
+        }
+    }
+
+    #[test]
+    fn a_search_ends_and_its_end_counts_as_overlapping() {
+        // No sum of a few large even steps and one of 1 or 3 has a remainder of 2, but not for a
+        // reason that a divisor tells.
+        let mut random = Random(2);
+        let mut given_up = 0;
+        for _ in 0..200 {
+            let mut terms: Vec<(u64, u64)> = (0..8)
+                .map(|_| ((1 << 30) + 4 * random.below(1 << 28), 1 << 20))
+                .collect();
+            terms.extend([(1, 2), (3, 2)]);
+            let target = (1 << 50) + 4 * random.below(1 << 40) + 2;
+            let (answer, steps) = steps(&terms, target);
+            assert!(steps <= MAX_STEPS + 1, "{steps}");
+            assert!(answer || steps <= MAX_STEPS);
+            given_up += u32::from(steps > MAX_STEPS);
+        }
+        assert!(given_up > 0);
+    }
+
+    /// What the check says of `y = mish(x)` on views that start at these elements.
+    fn check(shape: &[i64], x: (i64, &[i64]), y: (i64, &[i64])) -> Status {
+        let view = |(start, strides)| {
+            Some(View {
+                data: (0x10_0000 + 4 * start) as usize as *mut std::ffi::c_void,
+                dtype: Dtype::F32,
+                device: Device::Cpu,
+                device_id: 0,
+                shape,
+                strides: Some(strides),
+            })
+        };
+        match Job::strided(Op::Forward, &[view(x), view(y)]) {
+            Ok(_) => Status::Ok,
+            Err(error) => error.status(),
+        }
+    }
+
+    #[test]
+    fn small_views_agree_with_enumeration() {
+        let mut random = Random(3);
+        let mut seen = [0; 3];
+        for _ in 0..40_000 {
+            let ndim = random.below(4) as usize;
+            let shape: Vec<i64> = (0..ndim).map(|_| 1 + random.below(4) as i64).collect();
+            let mut view = || -> (i64, Vec<i64>) {
+                let strides = (0..ndim).map(|_| random.below(25) as i64 - 12).collect();
+                (random.below(40) as i64, strides)
+            };
+            let x = view();
+            let y = if x.0 % 4 == 0 { x.clone() } else { view() };
+            let elements = |(start, strides): &(i64, Vec<i64>)| -> Vec<i64> {
+                shape
+                    .iter()
+                    .zip(strides)
+                    .fold(vec![*start], |all, (&n, &step)| {
+                        let row = |e: i64| (0..n).map(move |i| e + i * step);
+                        all.into_iter().flat_map(row).collect()
+                    })
+            };
+            let (from, to) = (elements(&x), elements(&y));
+            let distinct: HashSet<i64> = to.iter().copied().collect();
+            let expected = if distinct.len() < to.len() {
+                Status::SelfOverlap
+            } else if from != to && from.iter().any(|e| distinct.contains(e)) {
+                Status::Overlap
+            } else {
+                Status::Ok
+            };
+            let got = check(&shape, (x.0, &x.1), (y.0, &y.1));
+            assert_eq!(got, expected, "{shape:?} {x:?} {y:?}");
+            seen[match expected {
+                Status::Ok => 0,
+                Status::Overlap => 1,
+                _ => 2,
+            }] += 1;
+        }
+        assert!(seen.iter().all(|&n| n > 1000), "{seen:?}");
+    }
+
+    #[test]
+    fn garbage_strides_are_answered() {
+        let strides = [4_294_967_291, 4_294_967_279];
+        let shape = [1 << 27, 1 << 27];
+        let none = [0, 0];
+        // Coprime and larger than the counts: no two elements meet.
+        assert_eq!(check(&shape, (-1000, &none), (0, &strides)), Status::Ok);
+        let strides = [3 * 1_431_655_751, 3 * 5];
+        assert_eq!(
+            check(&shape, (-1000, &none), (0, &strides)),
+            Status::Ok,
+            "1,431,655,751 · 3 needs a count above 2^27"
+        );
     }
 }

@@ -301,6 +301,9 @@ fn stub() -> Error {
 }
 
 fn initialise(driver: &'static Driver) -> Result<()> {
+    if USED.load(Ordering::Acquire) == initialised() {
+        return Ok(());
+    }
     // Before the call: a fork in the middle of it leaves the child a driver half made.
     let begun = 2 * fork_generation();
     let _ = USED.compare_exchange(0, begun, Ordering::AcqRel, Ordering::Relaxed);

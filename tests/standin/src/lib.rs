@@ -7,6 +7,8 @@
 //! the order of the calls.
 
 mod control;
+#[path = "../../../src/fork.rs"]
+mod fork;
 mod kernel;
 mod state;
 
@@ -107,7 +109,7 @@ driver! {
             return Err(code::NO_DEVICE);
         }
         state.is_initialised = true;
-        state.process = std::process::id();
+        state.process = fork::fork_generation();
         Ok(())
     }
 
@@ -160,7 +162,10 @@ driver! {
         }
         let mut primary = state.primaries.remove(&device).unwrap_or_default();
         if primary.context == 0 {
-            primary.context = state.new_context(device);
+            primary.context = match primary.before.take() {
+                Some((handle, id)) => state.put_context(handle, id, device),
+                None => state.new_context(device),
+            };
         }
         primary.retained += 1;
         let handle = primary.context;
@@ -184,10 +189,14 @@ driver! {
 
     fn cuDevicePrimaryCtxReset_v2(state, device: c_int) {
         check_device(&state, device)?;
+        let keeps_ids = state.keeps_ids;
         let primary = state.primaries.entry(device).or_default();
         let handle = std::mem::take(&mut primary.context);
         primary.retained = 0;
-        state.destroy_context(handle);
+        let id = state.destroy_context(handle);
+        if keeps_ids && let Some(primary) = state.primaries.get_mut(&device) {
+            primary.before = id.map(|id| (handle, id)).or(primary.before);
+        }
         Ok(())
     }
 
@@ -431,18 +440,22 @@ driver! {
     }
 
     fn cuModuleUnload(state, module: usize) {
+        state.free_functions_where(|function| function.module == module);
         state.modules.remove(&module).map(|_| ()).ok_or(code::INVALID_HANDLE)
     }
 
     fn cuModuleGetFunction(state, function: *mut usize, module: usize, name: *const c_char) {
         let name = unsafe { CStr::from_ptr(name) };
-        let module = state.modules.get(&module).ok_or(code::INVALID_HANDLE)?;
-        let (context, sm, image) = (module.context, module.sm, module.image);
+        let found = state.modules.get(&module).ok_or(code::INVALID_HANDLE)?;
+        let (context, sm, image) = (found.context, found.sm, found.image);
         let is_there = state.images.get(&image).is_some_and(|names| names.contains(name));
         let kernel = kernel::find(sm, name).filter(|_| is_there).ok_or(code::NOT_FOUND)?;
         let is_loaded = !state.is_lazy;
-        let handle = state.handle();
-        state.functions.insert(handle, Function { context, kernel, is_loaded });
+        let handle = match state.free_functions.pop() {
+            Some(handle) => handle,
+            None => state.handle(),
+        };
+        state.functions.insert(handle, Function { context, module, kernel, is_loaded });
         unsafe { put(function, handle) }
     }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ffi::CString;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::fork::fork_generation;
 use crate::kernel::{Kernel, Launch};
 
 /// Codes that the driver returns.
@@ -82,10 +83,13 @@ pub struct Context {
 pub struct Primary {
     pub context: usize,
     pub retained: u32,
+    /// Handle and id of the context before a reset, where they come again.
+    pub before: Option<(usize, u64)>,
 }
 
 pub struct Function {
     pub context: u64,
+    pub module: usize,
     pub kernel: &'static Kernel,
     pub is_loaded: bool,
 }
@@ -133,6 +137,8 @@ pub struct State {
     /// Compute capability, 10 · major + minor, by ordinal.
     pub devices: Vec<u32>,
     pub multiprocessors: i32,
+    /// Whether a device's primary context has the same handle and id after a reset.
+    pub keeps_ids: bool,
     /// Blocks that a launch runs at most; of more, the first and last half of these.
     pub most_blocks: u32,
     pub primaries: HashMap<i32, Primary>,
@@ -142,6 +148,8 @@ pub struct State {
     /// The kernels that are in an image, by its hash.
     pub images: HashMap<u64, HashSet<CString>>,
     pub functions: HashMap<usize, Function>,
+    /// Handles of functions that are gone, to be used again.
+    pub free_functions: Vec<usize>,
     pub streams: HashMap<usize, Stream>,
     /// Events, each with its context. The work of a stream is always done, so they hold nothing.
     pub events: HashMap<usize, usize>,
@@ -149,8 +157,8 @@ pub struct State {
     pub faults: Vec<Fault>,
     /// The function that an injected fault hit last, and how many it hit.
     pub hit: (&'static str, u64),
-    /// The process that called `cuInit`.
-    pub process: u32,
+    /// The process that called `cuInit`, by its fork generation.
+    pub process: u64,
     pub calls: HashMap<&'static str, u64>,
     /// The last launch, and how many there were.
     pub last_launch: Option<Record>,
@@ -191,7 +199,7 @@ pub fn state() -> Locked {
 
 impl State {
     /// `MISH_STANDIN` holds `name=value` pairs, separated by blanks: `devices` (architectures,
-    /// separated by commas), `version`, `lazy`, `multiprocessors`, `most_blocks`.
+    /// separated by commas), `version`, `lazy`, `multiprocessors`, `most_blocks`, `keeps_ids`.
     fn from_environment() -> State {
         let mut state = State {
             is_initialised: false,
@@ -199,6 +207,7 @@ impl State {
             is_lazy: true,
             devices: vec![90, 90],
             multiprocessors: 132,
+            keeps_ids: false,
             most_blocks: u32::MAX,
             primaries: HashMap::new(),
             contexts: HashMap::new(),
@@ -206,6 +215,7 @@ impl State {
             modules: HashMap::new(),
             images: HashMap::new(),
             functions: HashMap::new(),
+            free_functions: Vec::new(),
             streams: HashMap::new(),
             events: HashMap::new(),
             graphs: HashMap::new(),
@@ -227,6 +237,7 @@ impl State {
                     state.devices = list.map(|sm| sm.parse().expect("sm")).collect();
                 }
                 "version" => state.version = number(),
+                "keeps_ids" => state.keeps_ids = number() != 0,
                 "lazy" => state.is_lazy = number() != 0,
                 "multiprocessors" => state.multiprocessors = number(),
                 "most_blocks" => state.most_blocks = number() as u32,
@@ -249,11 +260,17 @@ impl State {
 
     /// A new context. Addresses are used again as soon as they are free, ids never.
     pub fn new_context(&mut self, device: i32) -> usize {
+        let primaries = self.primaries.values();
+        let kept: Vec<usize> = primaries.filter_map(|p| Some(p.before?.0)).collect();
         let handle = (1..)
             .map(|i| 0x4000_0000 + 0x1000 * i)
-            .find(|handle| !self.contexts.contains_key(handle))
+            .find(|handle| !self.contexts.contains_key(handle) && !kept.contains(handle))
             .expect("an endless row");
         let id = self.fresh();
+        self.put_context(handle, id, device)
+    }
+
+    pub fn put_context(&mut self, handle: usize, id: u64, device: i32) -> usize {
         let context = Context {
             id,
             device,
@@ -263,18 +280,28 @@ impl State {
         handle
     }
 
-    pub fn destroy_context(&mut self, handle: usize) {
-        let Some(context) = self.contexts.remove(&handle) else {
-            return;
-        };
-        self.modules
-            .retain(|_, module| module.context != context.id);
-        self.functions
-            .retain(|_, function| function.context != context.id);
+    /// Destroys a context with all that is in it; returns its id.
+    pub fn destroy_context(&mut self, handle: usize) -> Option<u64> {
+        let id = self.contexts.remove(&handle)?.id;
+        self.modules.retain(|_, module| module.context != id);
+        self.free_functions_where(|function| function.context == id);
         self.streams.retain(|_, stream| stream.context != handle);
         self.events.retain(|_, context| *context != handle);
         self.allocations
             .retain(|_, allocation| allocation.context != handle || allocation.kind == Kind::Pool);
+        Some(id)
+    }
+
+    /// Functions that go away. Their handles are used again, those freed last first: a stale one
+    /// may name another kernel.
+    pub fn free_functions_where(&mut self, goes: impl Fn(&Function) -> bool) {
+        let all = self.functions.iter();
+        let mut gone: Vec<usize> = all.filter(|(_, f)| goes(f)).map(|(&h, _)| h).collect();
+        gone.sort_unstable();
+        for handle in &gone {
+            self.functions.remove(handle);
+        }
+        self.free_functions.append(&mut gone);
     }
 
     /// The allocation around an address.
@@ -315,7 +342,7 @@ impl State {
                 return Err(fault.code);
             }
         }
-        if self.is_initialised && self.process != std::process::id() && function != "cuGetErrorName"
+        if self.is_initialised && self.process != fork_generation() && function != "cuGetErrorName"
         {
             return Err(code::NOT_INITIALIZED);
         }

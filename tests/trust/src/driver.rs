@@ -149,6 +149,11 @@ pub fn calls(function: &str) -> u64 {
     unsafe { (driver().standin_calls)(function.as_ptr()) }
 }
 
+pub fn contexts() -> usize {
+    // SAFETY: no arguments.
+    unsafe { (driver().standin_contexts)() }
+}
+
 pub fn modules() -> usize {
     // SAFETY: no arguments.
     unsafe { (driver().standin_modules)() }

@@ -10,6 +10,9 @@ use crate::scenarios::{ALL, Driver, Scenario};
 /// No scenario may take longer.
 const LIMIT: Duration = Duration::from_secs(1200);
 
+/// The driver's file in a folder where it has another name than its own.
+pub const ELSEWHERE: &str = "driver-of-another-name";
+
 /// Names the runtimes of the sanitizers, where they are in use.
 const RUNTIME: &str = "MISH_SANITIZER_RUNTIME";
 
@@ -68,10 +71,15 @@ pub fn driver_folder() -> PathBuf {
         .into()
 }
 
-/// A copy of the stand-in without a symbol: its name is overwritten in the string table.
-fn without(symbol: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("mish-trust-{}-{symbol}", std::process::id()));
+/// A new folder for a driver.
+fn folder(name: &str) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("mish-trust-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
+    folder
+}
+
+/// The stand-in without a symbol: its name is overwritten in the string table.
+fn without(symbol: &str) -> Vec<u8> {
     let mut bytes = std::fs::read(driver_folder().join("libcuda.so.1")).expect("the stand-in");
     let needle: Vec<u8> = [b"\0", symbol.as_bytes(), b"\0"].concat();
     let places: Vec<usize> = bytes
@@ -84,33 +92,44 @@ fn without(symbol: &str) -> PathBuf {
     for at in places {
         bytes[at + 1] = b'X';
     }
+    bytes
+}
+
+/// A folder whose `libcuda.so.1` is this.
+fn with_driver(name: &str, bytes: &[u8]) -> PathBuf {
+    let folder = folder(name);
     std::fs::write(folder.join("libcuda.so.1"), bytes).expect("writable");
     folder
 }
 
-/// Something that is no library.
-fn broken() -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("mish-trust-{}-broken", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a temporary folder");
-    std::fs::write(folder.join("libcuda.so.1"), "no library").expect("writable");
+/// A folder with a stub, which cannot be initialised, as `libcuda.so`, and a driver.
+fn beside_a_stub(driver: &str) -> PathBuf {
+    let folder = folder("beside");
+    std::fs::write(folder.join("libcuda.so"), without("cuInit")).expect("writable");
+    let standin = driver_folder().join("libcuda.so.1");
+    std::fs::copy(standin, folder.join(driver)).expect("writable");
     folder
 }
 
 fn child(scenario: &Scenario) -> Result<(), String> {
+    let run = |folder: PathBuf| {
+        let result = spawn(scenario, &folder);
+        let _ = std::fs::remove_dir_all(folder);
+        result
+    };
     match scenario.driver {
         Driver::StandIn => spawn(scenario, &driver_folder()),
-        Driver::Broken => {
-            let folder = broken();
-            let result = spawn(scenario, &folder);
-            let _ = std::fs::remove_dir_all(folder);
-            result
-        }
+        Driver::Broken => run(with_driver("broken", b"no library")),
         Driver::Without(symbols) => symbols.iter().try_for_each(|symbol| {
-            let folder = without(symbol);
-            let result = spawn(scenario, &folder);
-            let _ = std::fs::remove_dir_all(folder);
-            result.map_err(|output| format!("without {symbol}: {output}"))
+            run(with_driver(symbol, &without(symbol)))
+                .map_err(|output| format!("without {symbol}: {output}"))
         }),
+        Driver::BesideStub => run(beside_a_stub("libcuda.so.1")),
+        Driver::Elsewhere => {
+            let folder = beside_a_stub(ELSEWHERE);
+            std::fs::write(folder.join("libcuda.so.1"), without("cuInit")).expect("writable");
+            run(folder)
+        }
     }
 }
 
@@ -159,7 +178,13 @@ fn spawn(scenario: &Scenario, folder: &Path) -> Result<(), String> {
     let output = other.join().unwrap_or_default() + &reader.join().unwrap_or_default();
     match status {
         // A process that ends early by itself has not done its work.
-        Some(status) if status.success() && output.contains("done\n") => Ok(()),
+        Some(status) if status.success() && output.contains("done\n") => {
+            // What a scenario could not do here.
+            for line in output.lines().filter(|line| line.starts_with("SKIPPED ")) {
+                println!("{line}");
+            }
+            Ok(())
+        }
         Some(status) => Err(format!("{status}\n{output}")),
         None => Err(format!("still running after {LIMIT:?}\n{output}")),
     }

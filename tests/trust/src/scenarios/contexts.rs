@@ -312,6 +312,136 @@ pub fn destroyed() {
     driver::destroy_context(context);
 }
 
+/// Warming up loads into the context in which a first call would run.
+pub fn warm_up() {
+    // SAFETY: plain values.
+    let warm_up = |ordinal| succeeded(unsafe { (mish().mish_warmup)(CUDA, ordinal) });
+    let loads = || driver::calls("cuModuleLoadData");
+    driver::init();
+    let context = driver::create_context(0);
+    let ones = Ones::new(Place::Device);
+    warm_up(0);
+    assert_eq!((loads(), driver::contexts()), (1, 1), "the current context");
+    ones.check(NULL);
+    assert_eq!(loads(), 1, "the first call has them");
+    // Current on another device, or none at all: the primary context.
+    warm_up(1);
+    assert_eq!((loads(), driver::contexts()), (2, 2));
+    assert_eq!(driver::current(), context);
+    driver::set_current(0);
+    warm_up(0);
+    assert_eq!((loads(), driver::contexts()), (3, 3));
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            warm_up(0);
+            warm_up(1);
+        });
+        thread.join().expect("the other thread");
+    });
+    assert_eq!(loads(), 3);
+    driver::destroy_context(context);
+}
+
+/// Contexts that come again with their address, and with their id, while many threads remember the
+/// kernels: handles of the driver are used again, so that a stale one may name another kernel.
+pub fn replaced() {
+    const THREADS: usize = 4;
+    driver::init();
+    let context = driver::create_context(0);
+    let pools: Vec<Ones> = (0..THREADS).map(|_| Ones::new(Place::Pool)).collect();
+    driver::destroy_context(context);
+    let barrier = std::sync::Barrier::new(THREADS);
+    let fresh = std::sync::Mutex::new(Vec::new());
+    let loads = || driver::calls("cuModuleLoadData");
+    let check = |ones: &Ones| {
+        ones.y.reset();
+        succeeded(forward(ones.x.pointer(), ones.y.pointer(), 100, NULL));
+        ones.done();
+    };
+    // SAFETY: plain values.
+    let reset = || driver::ok(unsafe { (api().cuDevicePrimaryCtxReset_v2)(0) });
+    std::thread::scope(|scope| {
+        for (thread, pool) in pools.iter().enumerate() {
+            let (barrier, fresh) = (&barrier, &fresh);
+            scope.spawn(move || {
+                for round in 0..30 {
+                    let before = loads();
+                    barrier.wait();
+                    match round % 3 {
+                        // All at once after a reset, which the first of them sees.
+                        0 => {
+                            if thread == 0 {
+                                reset();
+                            }
+                            barrier.wait();
+                            check(pool);
+                        }
+                        // A reset that does not show: the device is in use again. One thread's
+                        // launch fails; what it learns, the others know.
+                        1 => {
+                            if thread == 0 {
+                                reset();
+                                // SAFETY: valid for writing.
+                                driver::get(|to| unsafe {
+                                    (api().cuDevicePrimaryCtxRetain)(to, 0)
+                                });
+                                check(pool);
+                            }
+                            barrier.wait();
+                            check(pool);
+                        }
+                        // A new context at the address of the one before, with memory for each.
+                        _ => {
+                            if thread == 0 {
+                                let context = driver::create_context(0);
+                                let memory = || Ones::new(Place::Device);
+                                *fresh.lock().unwrap() = (0..THREADS).map(|_| memory()).collect();
+                                driver::set_current(0);
+                                driver::set_current(context);
+                            }
+                            barrier.wait();
+                            check(&fresh.lock().unwrap()[thread]);
+                            barrier.wait();
+                            if thread == 0 {
+                                fresh.lock().unwrap().clear();
+                                driver::destroy_context(driver::current());
+                            }
+                        }
+                    }
+                    barrier.wait();
+                    assert_eq!(loads(), before + 1, "loaded once in round {round}");
+                    barrier.wait();
+                }
+            });
+        }
+    });
+    assert_eq!(loads(), 30);
+}
+
+/// Launches that fail for another reason than kernels that went away leave nothing loaded.
+pub fn failing_launches() {
+    driver::init();
+    let context = driver::create_context(0);
+    let ones = Ones::new(Place::Device);
+    ones.check(NULL);
+    for (code, expected) in [(400, status::INVALID_STREAM), (709, status::DRIVER_ERROR)] {
+        driver::fail("cuLaunchKernel", 1, code, true);
+        for _ in 0..5 {
+            ones.refused(NULL, expected, &code.to_string());
+            assert_eq!(driver::modules(), 1, "fresh kernels are left");
+        }
+        driver::heal();
+    }
+    let loads = driver::calls("cuModuleLoadData");
+    ones.check(NULL);
+    assert_eq!(
+        driver::calls("cuModuleLoadData"),
+        loads,
+        "the kernels are kept"
+    );
+    driver::destroy_context(context);
+}
+
 fn begin(stream: Pointer, mode: u32) {
     // SAFETY: a stream, here and below.
     driver::ok(unsafe { (api().cuStreamBeginCapture_v2)(stream as usize, mode) });

@@ -95,12 +95,61 @@ pub fn initialisation() {
             ),
         );
     }
-    driver::heal();
-    // SAFETY: plain values.
+    driver::fail("cuDriverGetVersion", 1, 999, false);
+    // SAFETY: plain values. The first success is kept: this call does not ask again.
     succeeded(unsafe { (mish().mish_warmup)(CUDA, 1) });
+    driver::heal();
     let context = driver::create_context(0);
     Ones::new(Place::Device).check(NULL);
     driver::destroy_context(context);
+}
+
+/// A library that calls itself the driver and is a toolkit's stub says so in every call; once the
+/// right one answers, the next call works.
+pub fn toolkit_stub() {
+    for function in ["cuDriverGetVersion", "cuInit"] {
+        driver::fail(function, 1, 34, true);
+        everything_fails(status::NO_DRIVER, "stub", false);
+        driver::heal();
+    }
+    // SAFETY: plain values.
+    succeeded(unsafe { (mish().mish_warmup)(CUDA, 0) });
+}
+
+/// The library has found the driver, the one that the test finds by its own name.
+#[track_caller]
+fn is_the_same_driver() {
+    // SAFETY: plain values.
+    succeeded(unsafe { (mish().mish_warmup)(CUDA, 0) });
+    assert_eq!(driver::calls("cuInit"), 1, "another driver was initialised");
+    let context = driver::create_context(0);
+    Ones::new(Place::Device).check(NULL);
+    driver::destroy_context(context);
+}
+
+/// A `libcuda.so` before the driver on the library path is not touched.
+pub fn beside_stub() {
+    is_the_same_driver();
+}
+
+/// The driver that the process has loaded is taken, whatever is on the library path.
+pub fn loaded_elsewhere() {
+    let folder = std::env::var("LD_LIBRARY_PATH").expect("the runner sets it");
+    let path = std::path::Path::new(&folder).join(crate::runner::ELSEWHERE);
+    // SAFETY: the stand-in has no initialisers.
+    std::mem::forget(unsafe { libloading::Library::new(path) }.expect("the stand-in opens"));
+    // Also a CPU call asks this one.
+    driver::init();
+    let context = driver::create_context(0);
+    let ones = Ones::new(Place::Device);
+    let (x, y) = (ones.x.pointer(), ones.y.pointer());
+    failed(
+        call(Op::Forward, CPU, Dtype::F32, &[x, y], 9, NULL),
+        status::NOT_HOST_POINTER,
+        "x: ",
+    );
+    driver::destroy_context(context);
+    is_the_same_driver();
 }
 
 /// Codes that drivers return, and some that none knows.

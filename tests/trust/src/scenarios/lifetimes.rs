@@ -224,6 +224,151 @@ pub fn fork() {
     driver::destroy_context(context);
 }
 
+/// A fork of a process in which the driver is loaded, by the caller and by the library itself, and
+/// not initialised: the child may use it. Its own child may not.
+pub fn fork_when_loaded() {
+    let host = Ones::new(Place::Host);
+    let on_cpu = || {
+        let (x, y) = (host.x.pointer(), host.y.pointer());
+        host.y.reset();
+        succeeded(call(Op::Forward, CPU, Dtype::F32, &[x, y], 100, NULL));
+        host.done();
+    };
+    let refused = |expected| {
+        let (x, y) = (host.x.pointer(), host.y.pointer());
+        let code = call(Op::Forward, CUDA, Dtype::F32, &[x, y], 100, NULL);
+        failed(code, expected, "forked");
+        on_cpu();
+    };
+    let uses_it = || {
+        on_cpu();
+        driver::init();
+        let context = driver::create_context(0);
+        let ones = Ones::new(Place::Device);
+        ones.check(NULL);
+        // The library knows device memory from the host's.
+        let (x, y) = (ones.x.pointer(), ones.y.pointer());
+        failed(
+            call(Op::Forward, CPU, Dtype::F32, &[x, y], 9, NULL),
+            status::NOT_HOST_POINTER,
+            "x: ",
+        );
+        let code = in_child(|| refused(status::DRIVER_ERROR));
+        assert_eq!(code, 0, "a fork of the child");
+        ones.check(NULL);
+        driver::destroy_context(context);
+    };
+    // Loaded by the caller; the library has seen it in a CPU call.
+    driver::driver();
+    on_cpu();
+    assert_eq!(in_child(uses_it), 0, "loaded by the caller");
+    // Loaded by the library, which could not initialise it.
+    driver::fail("cuInit", 1, 999, false);
+    // SAFETY: plain values.
+    failed(
+        unsafe { (mish().mish_warmup)(CUDA, 0) },
+        status::NO_DRIVER,
+        "999",
+    );
+    assert_eq!(in_child(uses_it), 0, "loaded by the library");
+    // Initialised by the caller. The library knows it from a CPU call; else the driver tells.
+    let code = in_child(|| {
+        driver::init();
+        assert_eq!(in_child(|| refused(status::NO_DRIVER)), 0, "not noticed");
+        on_cpu();
+        assert_eq!(in_child(|| refused(status::DRIVER_ERROR)), 0, "noticed");
+    });
+    assert_eq!(code, 0, "initialised by the caller");
+    uses_it();
+}
+
+/// Uses the pool, forks, and uses it in the child, where `id` must be this process's.
+fn parent_and_child_use_the_pool() {
+    let x = vec![1_f32; LARGE];
+    let mut y = vec![0_f32; LARGE];
+    // SAFETY: a plain value.
+    succeeded(unsafe { (mish().mish_set_num_threads)(3) });
+    large_on_cpu(mish(), &x, &mut y);
+    driver::init();
+    // SAFETY: plain values.
+    succeeded(unsafe { (mish().mish_warmup)(CUDA, 0) });
+    let id = std::process::id();
+    let is_alone = std::env::var_os(NAMESPACES).is_some();
+    if is_alone {
+        // SAFETY: changes what the next child is.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWPID) }, 0);
+    }
+    let code = in_child(|| {
+        assert_eq!(std::process::id(), id, "the same id");
+        large_on_cpu(mish(), &x, &mut y);
+        // SAFETY: plain values.
+        let code = unsafe { (mish().mish_warmup)(CUDA, 0) };
+        failed(code, status::DRIVER_ERROR, "forked");
+    });
+    assert_eq!(code, 0, "a child with its parent's id");
+    if !is_alone {
+        large_on_cpu(mish(), &x, &mut y);
+    }
+}
+
+const NAMESPACES: &str = "MISH_TRUST_NAMESPACES";
+
+/// A child whose process id is its parent's, as far as it can tell: the system's answer is 0 to
+/// everyone.
+pub fn fork_with_equal_ids() {
+    let is_getpid = libc::SYS_getpid as u32;
+    let statement = |code: u32, jt: u8, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf: 0,
+        k,
+    };
+    // If the call is getpid, skip the statement that allows it.
+    let mut statements = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, is_getpid),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW),
+        statement(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ERRNO),
+    ];
+    let program = libc::sock_fprog {
+        len: statements.len() as u16,
+        filter: statements.as_mut_ptr(),
+    };
+    // Before there are other threads, whom it would not bind. SAFETY: a filter as it must be.
+    let is_filtered = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program,
+            ) == 0
+    };
+    if !is_filtered {
+        let error = std::io::Error::last_os_error();
+        println!("SKIPPED process: fork, equal process ids: no system call filter ({error})");
+        return;
+    }
+    assert_eq!(std::process::id(), 0, "the filter answers");
+    parent_and_child_use_the_pool();
+}
+
+/// The first process of a PID namespace, forked by the first of another.
+pub fn fork_in_namespaces() {
+    // SAFETY: changes what the next child is.
+    if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
+        let error = std::io::Error::last_os_error();
+        println!("SKIPPED process: fork in nested namespaces: unshare(CLONE_NEWPID): {error}");
+        return;
+    }
+    // SAFETY: there are no other threads.
+    unsafe { std::env::set_var(NAMESPACES, "1") };
+    let code = in_child(|| {
+        assert_eq!(std::process::id(), 1);
+        parent_and_child_use_the_pool();
+    });
+    assert_eq!(code, 0, "nested namespaces");
+}
+
 /// Forks while other threads are in the middle of calls, and change the pool.
 pub fn fork_amid_calls() {
     let x = vec![1_f32; LARGE];
@@ -445,6 +590,9 @@ pub fn reload() {
             _ => assert!(bytes < first + 64 * 1024, "{first} bytes, then {bytes}"),
         }
     }
+    // A fork finds no handler that went with the library.
+    let code = in_child(|| large_on_cpu(mish(), &x, &mut y));
+    assert_eq!(code, 0, "a fork after the library was closed");
     driver::destroy_context(context);
 }
 
@@ -495,18 +643,56 @@ pub fn leaks() {
     }
 }
 
-/// A panic anywhere inside is a status of the call, and the next call works.
-pub fn panic() {
+/// A function of the library that only its test hooks have.
+fn hook<F: Copy>(name: &str) -> F {
     let path = std::env::var("MISH_LIBRARY").expect("MISH_LIBRARY");
     // SAFETY: the library is loaded already; the signature is the hook's.
-    let arm = unsafe {
+    unsafe {
         let library = libloading::Library::new(path).expect("the library opens");
-        let arm = *library
-            .get::<unsafe extern "C" fn(u32)>(b"mish_test_panic_at\0")
+        let hook = *library
+            .get::<F>(name.as_bytes())
             .expect("built with the test-hooks feature");
         std::mem::forget(library);
-        arm
-    };
+        hook
+    }
+}
+
+/// What the handler below saw.
+static HANDLED: AtomicU64 = AtomicU64::new(0);
+
+extern "C" fn fail_in_handler(_: c_int) {
+    let code = abi::call_raw(Op::Forward, CPU, 0x0bad, &[NULL; 2], 1, NULL);
+    let is_told = abi::last_error().contains(&0x0bad.to_string());
+    HANDLED.fetch_add(u64::from(code == 3 && is_told), Ordering::Relaxed);
+}
+
+/// A signal handler that makes a failing call interrupts a failing call, before and after it has
+/// put its message in its place; the first failure of a thread and later ones.
+pub fn failing_in_handlers() {
+    let raise_at = hook::<unsafe extern "C" fn(u32, i32)>("mish_test_raise_at");
+    let handler = fail_in_handler as *const () as usize;
+    // SAFETY: the handler calls nothing that the interrupted code, which the hook chooses, is in.
+    unsafe { libc::signal(libc::SIGUSR1, handler) };
+    let mut expected = 0;
+    for (place, last) in [(5, 0x0c0d), (6, 0x0bad)] {
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..3 {
+                    // SAFETY: plain values.
+                    unsafe { raise_at(place, libc::SIGUSR1) };
+                    let code = abi::call_raw(Op::Forward, CPU, 0x0c0d, &[NULL; 2], 1, NULL);
+                    failed(code, 3, &i32::to_string(&last));
+                    expected += 1;
+                    assert_eq!(HANDLED.load(Ordering::Relaxed), expected);
+                }
+            });
+        });
+    }
+}
+
+/// A panic anywhere inside is a status of the call, and the next call works.
+pub fn panic() {
+    let arm = hook::<unsafe extern "C" fn(u32)>("mish_test_panic_at");
     // Nothing is printed by the forced panics but what the hook in this process prints.
     driver::init();
     // SAFETY: a plain value.

@@ -15,6 +15,10 @@ pub enum Driver {
     Broken,
     /// The stand-in without a symbol, for each of these in turn.
     Without(&'static [&'static str]),
+    /// The stand-in, and beside it a `libcuda.so` that is another library.
+    BesideStub,
+    /// Others by the driver's names; the stand-in in the same folder by a name of the runner's.
+    Elsewhere,
 }
 
 /// A test in a process of its own.
@@ -176,6 +180,16 @@ pub const ALL: &[Scenario] = &[
         launch::image_ptx,
     ),
     with("images: sm_53, none", "devices=53", launch::image_none),
+    plain("contexts: warm-up", contexts::warm_up),
+    with(
+        "contexts: replaced under many threads",
+        "keeps_ids=1",
+        contexts::replaced,
+    ),
+    plain(
+        "contexts: launches that keep failing",
+        contexts::failing_launches,
+    ),
     with("driver: no device", "devices=", faults::no_device),
     with("driver: too old", "version=11080", faults::too_old),
     Scenario {
@@ -191,6 +205,15 @@ pub const ALL: &[Scenario] = &[
         ..plain("driver: an optional symbol missing", faults::missing_option)
     },
     plain("driver: initialisation fails", faults::initialisation),
+    plain("driver: a toolkit's stub", faults::toolkit_stub),
+    Scenario {
+        driver: Driver::BesideStub,
+        ..plain("driver: a stub beside it", faults::beside_stub)
+    },
+    Scenario {
+        driver: Driver::Elsewhere,
+        ..plain("driver: loaded from elsewhere", faults::loaded_elsewhere)
+    },
     // Fewer elements than this device does one by one.
     with(
         "launch: contiguous, sm_90, one by one",
@@ -247,6 +270,18 @@ pub const ALL: &[Scenario] = &[
     plain("threads: first use from many", lifetimes::first_use),
     plain("threads: 64, mixed calls", lifetimes::many_threads),
     plain("process: fork after first use", lifetimes::fork),
+    plain(
+        "process: fork, driver only loaded",
+        lifetimes::fork_when_loaded,
+    ),
+    plain(
+        "process: fork, equal process ids",
+        lifetimes::fork_with_equal_ids,
+    ),
+    plain(
+        "process: fork in nested namespaces",
+        lifetimes::fork_in_namespaces,
+    ),
     Scenario {
         not_sanitized: Some(
             "the sanitizers' allocator stays locked in a child that forked amid another thread's allocation",
@@ -255,6 +290,13 @@ pub const ALL: &[Scenario] = &[
     },
     plain("process: exit while calling", lifetimes::exit_while_calling),
     plain("process: signals", lifetimes::signals),
+    Scenario {
+        needs_hooks: true,
+        ..plain(
+            "process: failing calls in signal handlers",
+            lifetimes::failing_in_handlers,
+        )
+    },
     plain("library: closed and opened again", lifetimes::reload),
     plain("library: a million calls leak nothing", lifetimes::leaks),
     Scenario {

@@ -81,7 +81,7 @@ impl DerefMut for Terms {
 }
 
 /// Steps of a search, each of which chooses the value of one dimension, after which a layout counts
-/// as overlapping: some milliseconds. The public documentation gives the number.
+/// as overlapping: a few milliseconds. docs/reliability.md gives the number.
 const MAX_STEPS: u32 = 20_000;
 
 /// Whether two operands of a job share memory.
@@ -206,7 +206,14 @@ impl Sums {
         let mut rests = [Rest::default(); MAX_TERMS + 1];
         for i in (0..terms.len()).rev() {
             let next = rests[i + 1];
-            let (divisor, inverse) = gcd_and_inverse(terms[i].step, next.divisor);
+            let step = terms[i].step;
+            // Where steps nest, each is a multiple of those after it.
+            let (divisor, inverse) = match next.divisor {
+                0 => (step, 0),
+                1 => (1, 0),
+                next if step.is_multiple_of(next) => (next, 0),
+                next => gcd_and_inverse(step, next),
+            };
             rests[i] = Rest {
                 reach: next.reach + terms[i].reach(),
                 divisor,
@@ -243,7 +250,10 @@ impl Sums {
             return false;
         }
         // Only every so-manieth value leaves the others a multiple of their divisor.
-        let every = next.divisor / rest.divisor;
+        let every = match next.divisor == rest.divisor {
+            true => 1,
+            false => next.divisor / rest.divisor,
+        };
         let last = match every {
             1 => to,
             _ => {
@@ -255,8 +265,16 @@ impl Sums {
             }
         };
         // Few values when the layout nests; from the top, where a solution is likelier.
-        (0..=(last - from) / every)
-            .any(|i| self.may_be_from(first + 1, target - (last - i * every) * term.step, steps))
+        let mut value = last;
+        loop {
+            if self.may_be_from(first + 1, target - value * term.step, steps) {
+                return true;
+            }
+            match value.checked_sub(every) {
+                Some(less) if less >= from => value = less,
+                _ => return false,
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 """Times libmish beside its peers, in turns, over sizes, dtypes and operations.
 
-    python bench/bench.py cpu|gpu --out FILE [--quick] [--threads N] [--dtypes f32,f64]
+    python bench/bench.py cpu|gpu --out FILE [--quick] [--threads N] [--simd avx2] [--dtypes f32,f64]
         [--ops forward,backward,double_backward] [--sizes 1024,1048576] [--impls libmish,F.mish]
 
 `cargo xtask bench cpu|gpu` prepares what this needs and names the file. On a machine without Rust:
@@ -43,6 +43,16 @@ SIZES = {
     "gpu": sorted([4**k for k in range(5, 15)] + [ANCESTOR, 2**27]),
 }
 QUICK = {"cpu": [1, 64, 2**10, 2**14, 2**20, 2**24], "gpu": [2**10, 2**20, ANCESTOR, 2**24, 2**26]}
+# How each implementation is told to leave wider vectors alone: what a desktop without them measures.
+SIMD = {
+    "avx2": {
+        "MISH_SIMD": "avx2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+        "DNNL_MAX_CPU_ISA": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "XLA_FLAGS": "--xla_cpu_max_isa=AVX2",
+    },
+}
 # A longer call is not tried; the length before foretells it, if it was long enough for that.
 LONGEST_CALL_S, FORETELLING = 2.0, 2**20
 GRAPH_UP_TO = 2**24
@@ -286,12 +296,15 @@ def commit():
 
 
 def processor():
-    """The CPU's name and its widest vector instructions."""
+    """The CPU's name, with the numbers that tell the model where a hypervisor's name doesn't, and its
+    widest vector instructions that are used."""
     text = pathlib.Path("/proc/cpuinfo").read_text(encoding="utf-8")
     name = re.search(r"^model name\s*: (.*)$", text, re.M)
+    numbers = [re.search(rf"^{key}\s*: (\d+)$", text, re.M) for key in ("cpu family", "model")]
     flags = set(re.search(r"^flags\s*: (.*)$", text, re.M)[1].split())
     simd = os.environ.get("MISH_SIMD") or ("avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else "baseline")
-    return name[1] if name else platform.machine(), simd
+    model = f" (family {numbers[0][1]}, model {numbers[1][1]})" if all(numbers) else ""
+    return (name[1] if name else platform.machine()) + model, simd
 
 
 def slug(header):
@@ -349,6 +362,7 @@ def options():
     parser.add_argument("--quick", action="store_true", help="few sizes and rounds")
     parser.add_argument("--trial", action="store_true", help="say in the header that the machine was not quiet")
     parser.add_argument("--threads", type=int, help="CPU: threads of every implementation (default: all)")
+    parser.add_argument("--simd", choices=SIMD, help="CPU: vector instructions of every implementation (default: the machine's)")
     parser.add_argument("--dtypes", type=listed(), default=DTYPES)
     parser.add_argument("--ops", type=listed(), default=OPS)
     parser.add_argument("--sizes", type=listed(int))
@@ -366,8 +380,10 @@ def prepare_environment(arguments):
     threads = arguments.threads or len(os.sched_getaffinity(0))
     for name in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "NPROC"):
         os.environ[name] = str(threads)
+    os.environ.update(SIMD.get(arguments.simd, {}))
     if threads == 1:
-        os.environ["XLA_FLAGS"] = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        flags = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 
 def main():

@@ -12,6 +12,15 @@ pub(super) trait Stored: Copy + Default {
     /// Widens a block. `HW` says that the code is compiled for a
     /// machine with instructions for it.
     fn load<const HW: bool, const N: usize>(from: &[Self; N], to: &mut Block<Self::Method, N>);
+    /// A block to read from: itself, where memory has it as the arithmetic does.
+    #[inline(always)]
+    fn view<'a, const HW: bool, const N: usize>(
+        from: &'a [Self; N],
+        to: &'a mut Block<Self::Method, N>,
+    ) -> &'a Block<Self::Method, N> {
+        Self::load::<HW, N>(from, to);
+        to
+    }
     /// Rounds a block to the nearest representable values, ties to even.
     fn store<const HW: bool, const N: usize>(from: &Block<Self::Method, N>, to: &mut [Self; N]);
 }
@@ -21,6 +30,13 @@ impl Stored for f64 {
     #[inline(always)]
     fn load<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
         *to = *from;
+    }
+    #[inline(always)]
+    fn view<'a, const HW: bool, const N: usize>(
+        from: &'a [f64; N],
+        _: &'a mut [f64; N],
+    ) -> &'a [f64; N] {
+        from
     }
     #[inline(always)]
     fn store<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
@@ -33,6 +49,13 @@ impl Stored for f32 {
     #[inline(always)]
     fn load<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {
         *to = *from;
+    }
+    #[inline(always)]
+    fn view<'a, const HW: bool, const N: usize>(
+        from: &'a [f32; N],
+        _: &'a mut [f32; N],
+    ) -> &'a [f32; N] {
+        from
     }
     #[inline(always)]
     fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {

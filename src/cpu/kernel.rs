@@ -13,11 +13,11 @@ use crate::tensor::Dtype;
 /// Elements per block: a block's operands and intermediate results fit the first-level cache.
 pub(super) const BLOCK: usize = 128;
 
-/// Elements per block of the wider types: of `f64`, more are copied by calls of the C library; of
-/// `f32`, more intermediate results than there are registers.
+/// Elements per block of `f64`, whose steps have more intermediate results.
 const BLOCK_WIDE: usize = 64;
 
-/// Elements per block of a tail: whole vectors, so that it runs the vector code too.
+/// Elements per block of a tail, and per piece of a result: whole vectors, so that a tail runs the
+/// vector code too.
 const LANES: usize = 16;
 
 /// One address per operand, in the operation's order.
@@ -46,8 +46,8 @@ impl Pointers {
 /// Computes `n` elements at these addresses.
 pub(super) type Kernel = unsafe fn(Pointers, usize);
 
-/// `N` elements in computing precision. A block's inputs are copied to the stack before any output
-/// is written, which makes exact in-place calls safe and lets the compiler vectorise without alias
+/// `N` elements in computing precision. A block's results are on the stack until all of them are
+/// there, which makes exact in-place calls safe and lets the compiler vectorise without alias
 /// checks.
 type Block<T, const N: usize> = math::Block<<T as Stored>::Method, N>;
 
@@ -65,22 +65,24 @@ fn zeros<T: Stored, const N: usize>() -> Aligned<Block<T, N>> {
     Aligned([Default::default(); N])
 }
 
-/// Reads `len` elements, at most `N`; the rest becomes zero.
+/// `len` elements, at most `N`, and zeros; in `to`, unless they can be read where they are.
 #[inline(always)]
-unsafe fn read<T: Stored, const HW: bool, const N: usize>(
+unsafe fn read<'a, T: Stored + 'a, const HW: bool, const N: usize>(
     from: *mut c_void,
     len: usize,
-    to: &mut Block<T, N>,
-) {
+    to: &'a mut Block<T, N>,
+) -> &'a Block<T, N> {
     if len == N {
         prefetch::<false>(from, size_of::<[T; N]>());
-        // SAFETY: the caller vouches for `len` elements at `from`.
-        T::load::<HW, N>(unsafe { &*from.cast() }, to);
+        // SAFETY: the caller vouches for `len` elements at `from`, which nothing writes before the
+        // block's results are there.
+        T::view::<HW, N>(unsafe { &*from.cast() }, to)
     } else {
         let mut part = [T::default(); N];
         // SAFETY: as above.
         part[..len].copy_from_slice(unsafe { std::slice::from_raw_parts(from.cast(), len) });
         T::load::<HW, N>(&part, to);
+        to
     }
 }
 
@@ -95,9 +97,13 @@ unsafe fn write<T: Stored, const HW: bool, const N: usize>(
         return;
     }
     if len == N {
-        prefetch::<true>(to, size_of::<[T; N]>());
         // SAFETY: the caller vouches for `len` elements at `to`.
-        T::store::<HW, N>(from, unsafe { &mut *to.cast() });
+        let to: &mut [T; N] = unsafe { &mut *to.cast() };
+        let pieces = to.as_chunks_mut::<LANES>().0.iter_mut();
+        for (from, to) in from.as_chunks().0.iter().zip(pieces) {
+            prefetch::<true>(std::ptr::from_mut(to).cast(), size_of::<[T; LANES]>());
+            T::store::<HW, LANES>(from, to);
+        }
     } else {
         let mut part = [T::default(); N];
         T::store::<HW, N>(from, &mut part);
@@ -139,7 +145,7 @@ macro_rules! in_blocks {
     ($blocks:ident::<$type:ty, $hw:ident>($pointers:ident, $n:ident)) => {
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            let block = if size_of::<$type>() > 2 {
+            let block = if size_of::<$type>() > 4 {
                 BLOCK_WIDE
             } else {
                 BLOCK
@@ -168,8 +174,8 @@ unsafe fn forward_blocks<T: Stored, const HW: bool, const N: usize>(all: Pointer
         let [px, py, ..] = all.offset_by(start * size_of::<T>()).0;
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T, HW, N>(px, len, &mut x.0);
-            T::Method::forward::<HW, N>(&mut scratch, &x.0, &mut y.0);
+            let x = read::<T, HW, N>(px, len, &mut x.0);
+            T::Method::forward::<HW, N>(&mut scratch, x, &mut y.0);
             write::<T, HW, N>(&y.0, py, len);
         }
         start += len;
@@ -186,9 +192,9 @@ unsafe fn backward_blocks<T: Stored, const HW: bool, const N: usize>(all: Pointe
         let [pgy, px, pgx, ..] = all.offset_by(start * size_of::<T>()).0;
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T, HW, N>(pgy, len, &mut gy.0);
-            read::<T, HW, N>(px, len, &mut x.0);
-            T::Method::backward::<HW, N>(&mut scratch, &gy.0, &x.0, &mut gx.0);
+            let gy = read::<T, HW, N>(pgy, len, &mut gy.0);
+            let x = read::<T, HW, N>(px, len, &mut x.0);
+            T::Method::backward::<HW, N>(&mut scratch, gy, x, &mut gx.0);
             write::<T, HW, N>(&gx.0, pgx, len);
         }
         start += len;
@@ -208,11 +214,11 @@ unsafe fn double_backward_blocks<T: Stored, const HW: bool, const N: usize>(
         let [pggx, pgy, px, pggy, pgx] = all.offset_by(start * size_of::<T>()).0;
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            read::<T, HW, N>(pggx, len, &mut ggx.0);
-            read::<T, HW, N>(pgy, len, &mut gy.0);
-            read::<T, HW, N>(px, len, &mut x.0);
-            let (inputs, outputs) = ([&ggx.0, &gy.0, &x.0], [&mut ggy.0, &mut gx.0]);
-            T::Method::double_backward::<HW, N>(&mut scratch, inputs, outputs);
+            let ggx = read::<T, HW, N>(pggx, len, &mut ggx.0);
+            let gy = read::<T, HW, N>(pgy, len, &mut gy.0);
+            let x = read::<T, HW, N>(px, len, &mut x.0);
+            let outputs = [&mut ggy.0, &mut gx.0];
+            T::Method::double_backward::<HW, N>(&mut scratch, [ggx, gy, x], outputs);
             write::<T, HW, N>(&ggy.0, pggy, len);
             write::<T, HW, N>(&gx.0, pgx, len);
         }

@@ -1,6 +1,8 @@
 """The benchmark times what it says: every Mish it compares computes Mish, and its rows are complete."""
 
 import json
+import os
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -87,3 +89,18 @@ def test_names_of_files():
     cpu = dict(device="cpu", name="Intel(R) Xeon(R) Processor", instructions="avx512", threads=2)
     assert bench.slug(cpu) == "xeon-avx512-2-threads"
     assert bench.slug(cpu | dict(threads=1, name="AMD EPYC 9654")) == "epyc-avx512-1-thread"
+
+
+def test_avx2_alone(monkeypatch):
+    """`--simd avx2` reaches PyTorch, and the header and the file's name say so."""
+    monkeypatch.setattr(bench.os, "environ", environment := dict(os.environ))
+    environment.pop("XLA_FLAGS", None)
+    arguments = bench.options().parse_args(["cpu", "--out", "x", "--simd", "avx2", "--threads", "1"])
+    bench.prepare_environment(arguments)
+    name, simd = bench.processor()
+    assert simd == "avx2"
+    assert "-avx2-" in bench.slug(dict(device="cpu", name=name, instructions=simd, threads=1))
+    assert "--xla_cpu_max_isa=AVX2" in environment["XLA_FLAGS"]
+    told = "import torch; print(torch.backends.cpu.get_cpu_capability())"
+    run = subprocess.run([sys.executable, "-c", told], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "AVX2"

@@ -11,10 +11,12 @@ use crate::{build, overhead, paths};
 const USAGE: &str = "\
 cargo xtask bench cpu|gpu [--quick] [--trial] [--out FOLDER] [--dtypes f16,bf16,f32,f64]
     [--ops forward,backward,double_backward] [--sizes N,...] [--impls NAME,...] [--threads N,...]
+    [--simd avx2]
   times everything in turns, writes bench/results/<device>-<date>.json and, from it,
   docs/performance.md with its pictures; with --out nothing but the file there, and the
-  tables are printed. CPU: a file for each number of threads, by default 1 and all. --trial, with
-  --out: says in the file that the machine was not quiet.
+  tables are printed. CPU: a file for each number of threads, by default 1 and all; --simd avx2
+  keeps every implementation to AVX2. --trial, with --out: says in the file that the machine was
+  not quiet.
 
 cargo xtask bench overhead [--out FOLDER]
   what a call costs the host: from PyTorch, and through the C ABI with a driver that does nothing

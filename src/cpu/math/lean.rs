@@ -19,18 +19,22 @@ pub trait Limits: Real {
     /// From here on mish is x and mish′ 1. A multiple of ln 2, whose e is a power of two: so the
     /// quotient g²/d of mish′ comes out as 1, and serves all x beyond.
     const LIMIT: Self;
+    /// Whether the rounding of r, a quarter of a unit at most, is too much for mish.
+    const EXACT_REDUCTION: bool;
 }
 
 impl Limits for f32 {
     const FORWARD_MIN: f32 = -70.0;
     const DERIVATIVES_MIN: f32 = -60.0;
     const LIMIT: f32 = 22.0 * std::f32::consts::LN_2;
+    const EXACT_REDUCTION: bool = true;
 }
 
 impl Limits for f64 {
     const FORWARD_MIN: f64 = -650.0;
     const DERIVATIVES_MIN: f64 = -300.0;
     const LIMIT: f64 = 37.0 * std::f64::consts::LN_2;
+    const EXACT_REDUCTION: bool = false;
 }
 
 /// Up to here y² absorbs no bit of 1/4, so that the low parts are exact.
@@ -43,8 +47,7 @@ fn fma<F: Real>(a: F, b: F, c: F) -> F {
 }
 
 parts! {
-    /// eˣ/2 = 2ᵏ⁻¹·(1 + q) of the clamped x, with k + [`Real::MAGIC_HALF`] and without the low
-    /// part of k·ln 2.
+    /// eˣ/2 = 2ᵏ⁻¹·(1 + q) of the clamped x, with k + [`Real::MAGIC_HALF`].
     Exponential, 3 {
         x,
         k_biased,
@@ -77,15 +80,19 @@ parts! {
 }
 
 impl<F: Real> Exponential<F> {
-    /// The first step.
+    /// The first step. What ln 2 lacks goes into r, or, for an `exact` r, into [`Self::lacking`].
     #[inline(always)]
-    fn of(x: F) -> Self {
+    fn of(x: F, exact: bool) -> Self {
         let k_biased = x.fused(F::LOG2_E, F::MAGIC_HALF);
         let k = k_biased - F::MAGIC_HALF;
-        // Exact: what ln 2 lacks is made up for later, by `lacking`.
-        let r = fma(k, F::MINUS_LN2_HIGH, x);
+        let near = fma(k, F::MINUS_LN2_HIGH, x);
+        let r = if exact {
+            near
+        } else {
+            fma(k, F::MINUS_LN2_LOW, near)
+        };
         let square = r * r;
-        let q = fma(square, F::exp_tail(r, square), r);
+        let q = fma(square, F::exp_tail(near, r, square), r);
         Exponential { x, k_biased, q }
     }
 
@@ -111,17 +118,21 @@ impl<F: Real> Exponential<F> {
     }
 }
 
-impl<F: Real> Quotient<F> {
+impl<F: Limits> Quotient<F> {
     /// The second step of the forward pass.
     #[inline(always)]
     fn of(exp: Exponential<F>) -> Self {
         let g = exp.half();
         let h = fma(g, g, g);
         // g² is of the rounded g, g itself is not rounded: 2g·g_low would not show.
-        let h_low = exp.lacking(g, fma(g, g, exp.half_beyond(h)));
+        let h_low = fma(g, g, exp.half_beyond(h));
+        let h_low = if F::EXACT_REDUCTION {
+            exp.lacking(g, h_low)
+        } else {
+            h_low
+        };
         let d = F::HALF + h;
         let d_low = (h - (d - F::HALF)) + h_low;
-        // Fewer instructions than `reciprocal`; the rest takes longer than the divider does.
         let w = F::BELOW_ONE / d;
         Quotient {
             h,
@@ -138,8 +149,8 @@ impl<F: Real> Quotient<F> {
 fn forward<F: Real>(x: F, c: Quotient<F>) -> F {
     let ratio = c.h * c.w;
     // Positive at 0 and at the limit, as w is too small: so −0 stays −0 and infinity infinity.
-    let remainder = fma(-ratio, c.d_low, fma(-ratio, c.d, c.h)) + c.h_low;
-    fma(x, ratio, x * (c.w * remainder))
+    let remainder = fma(-ratio, c.d, c.h) + fma(-ratio, c.d_low, c.h_low);
+    fma(x, ratio, (x * c.w) * remainder)
 }
 
 impl<F: Real> Denominator<F> {
@@ -147,12 +158,12 @@ impl<F: Real> Denominator<F> {
     #[inline(always)]
     fn of(exp: Exponential<F>) -> Self {
         let g = exp.half();
-        let g_low = exp.lacking(g, exp.half_beyond(g));
+        let g_low = exp.half_beyond(g);
         let y = F::HALF + g;
         let y_low = ((F::HALF - y) + g) + g_low;
         let d = fma(y, y, F::QUARTER);
         let d_low = fma(y + y, y_low, fma(y, y, F::QUARTER - d));
-        let w = d.reciprocal::<true>();
+        let w = F::ONE / d;
         let w_rel = fma(-d_low, w, fma(-d, w, F::ONE));
         Denominator {
             x: exp.x,
@@ -230,16 +241,16 @@ impl<F: Real, const N: usize> Default for Scratch<F, N> {
 
 impl<F: Limits, const N: usize> Scratch<F, N> {
     #[inline(always)]
-    fn exponentials(&mut self, x: &[F; N]) {
+    fn exponentials(&mut self, x: &[F; N], exact: bool) {
         for i in 0..N {
             let x = x[i].at_most(F::LIMIT);
-            self.exponential.set(i, Exponential::of(x));
+            self.exponential.set(i, Exponential::of(x, exact));
         }
     }
 
     #[inline(always)]
     fn denominators(&mut self, x: &[F; N]) {
-        self.exponentials(x);
+        self.exponentials(x, false);
         for i in 0..N {
             let exponential = self.exponential.get(i);
             self.denominator.set(i, Denominator::of(exponential));
@@ -249,7 +260,7 @@ impl<F: Limits, const N: usize> Scratch<F, N> {
     /// [`Method::forward`]
     #[inline(always)]
     pub fn forward(&mut self, x: &[F; N], y: &mut [F; N]) {
-        self.exponentials(x);
+        self.exponentials(x, F::EXACT_REDUCTION);
         for i in 0..N {
             let exponential = self.exponential.get(i);
             self.quotient.set(i, Quotient::of(exponential));

@@ -41,7 +41,7 @@ impl<F: Real, const N: usize> Exponentials<F, N> {
     #[inline(always)]
     fn reciprocals<const HW: bool>(&mut self) {
         for i in 0..N {
-            self.w[i] = Shared::of::<HW, false>(self.g[i]).w;
+            self.w[i] = Shared::of::<HW>(self.g[i]).w;
         }
     }
 
@@ -88,7 +88,7 @@ impl<F: Real> Method for Plain<F> {
     ) {
         scratch.fill::<HW>(x, Range(F::FIRST_MIN, F::FIRST_MAX));
         for i in 0..N {
-            let first = Shared::of::<HW, true>(scratch.g[i]).first::<HW>(scratch.x[i]);
+            let first = Shared::of::<HW>(scratch.g[i]).first::<HW>(scratch.x[i]);
             grad_x[i] = grad_y[i] * first;
         }
     }
@@ -155,18 +155,11 @@ struct Shared<F> {
 }
 
 impl<F: Real> Shared<F> {
-    /// `MODERATE` says that x is not above [`Real::FIRST_MAX`], and so δ in the range of
-    /// [`Real::reciprocal`].
     #[inline(always)]
-    fn of<const HW: bool, const MODERATE: bool>(g: F) -> Self {
+    fn of<const HW: bool>(g: F) -> Self {
         // g² + g + 1/2 = δ/4
         let d = multiply_add::<HW, F>(g, F::ONE + g, F::HALF);
-        let w = if MODERATE {
-            d.reciprocal::<HW>()
-        } else {
-            F::ONE / d
-        };
-        Shared { g, w }
+        Shared { g, w: F::ONE / d }
     }
 
     /// mish′(x) = g·w·(1 + g + x·y·w)

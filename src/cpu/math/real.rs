@@ -59,10 +59,9 @@ pub trait Real:
     fn exp2_biased(k: Self) -> Self;
     /// 2ᵏ⁻¹ for an integer k given as k + [`Real::MAGIC_HALF`], where that is a normal number.
     fn exp2_half(k: Self) -> Self;
-    /// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2 and `square` = r².
-    fn exp_tail(r: Self, square: Self) -> Self;
-    /// 1/`self` for 2⁻¹²⁶ < `self` < 2¹²⁶: to half the unit of `f32`, to 2⁻⁴⁵ in `f64`.
-    fn reciprocal<const HW: bool>(self) -> Self;
+    /// (eʳ − 1 − r)/r² for |r| ≤ ln 2/2 and `square` = r². `near` is r but for the low part of
+    /// k·ln 2, and known sooner.
+    fn exp_tail(near: Self, r: Self, square: Self) -> Self;
 
     /// The larger of two, NaN if `self` is.
     #[inline(always)]
@@ -144,14 +143,12 @@ impl Real for f32 {
         f32::from_bits(k.to_bits() << 23)
     }
 
+    /// The higher powers, for which `near` is near enough, meanwhile.
     #[inline(always)]
-    fn exp_tail(r: f32, _: f32) -> f32 {
-        polynomial::<true, _, _>(constants::EXP_TAIL_F32, r)
-    }
-
-    #[inline(always)]
-    fn reciprocal<const HW: bool>(self) -> f32 {
-        1.0 / self
+    fn exp_tail(near: f32, r: f32, square: f32) -> f32 {
+        let [a, b, c, d, e] = constants::EXP_TAIL_F32;
+        let high = polynomial::<true, _, _>([a, b, c], near);
+        high.fused(square, d.fused(r, e))
     }
 }
 
@@ -206,7 +203,7 @@ impl Real for f64 {
 
     /// The even and the odd powers apart, which halves the chain.
     #[inline(always)]
-    fn exp_tail(r: f64, square: f64) -> f64 {
+    fn exp_tail(_: f64, r: f64, square: f64) -> f64 {
         let all = constants::EXP_TAIL_F64;
         let mut sums = [all[0], all[1]];
         for pair in all[2..].chunks_exact(2) {
@@ -216,14 +213,5 @@ impl Real for f64 {
             ];
         }
         sums[0].fused(r, sums[1])
-    }
-
-    /// A division keeps the divider busy three times as long as an `f32`'s, which Newton's method
-    /// doubles the bits of.
-    #[inline(always)]
-    fn reciprocal<const HW: bool>(self) -> f64 {
-        let w = f64::from(1.0 / self as f32);
-        let missing = multiply_add::<HW, f64>(-self, w, 1.0);
-        multiply_add::<HW, f64>(w, missing, w)
     }
 }

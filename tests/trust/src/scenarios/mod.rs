@@ -6,6 +6,7 @@ pub mod fuzz;
 mod launch;
 mod lifetimes;
 pub mod stability;
+mod torch;
 
 /// Which driver a scenario finds.
 pub enum Driver {
@@ -243,6 +244,12 @@ pub const ALL: &[Scenario] = &[
         "devices=86",
         launch::reference,
     ),
+    with(
+        "adapter: PyTorch's operators, every layout",
+        "multiprocessors=1",
+        torch::operators,
+    ),
+    plain("adapter: operands that do not fit", torch::refusals),
     plain("faults: every driver call in turn", faults::sweep),
     plain("threads: first use from many", lifetimes::first_use),
     plain("threads: 64, mixed calls", lifetimes::many_threads),

@@ -262,7 +262,10 @@ pub const ALL: &[Scenario] = &[
     },
     plain("process: exit while calling", lifetimes::exit_while_calling),
     plain("process: signals", lifetimes::signals),
-    plain("library: closed and opened again", lifetimes::reload),
+    plain(
+        "library: closed, stays, and opened again",
+        lifetimes::reload,
+    ),
     plain("library: a million calls leak nothing", lifetimes::leaks),
     Scenario {
         needs_hooks: true,

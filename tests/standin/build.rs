@@ -20,7 +20,7 @@ fn main() {
         "../../kernels",
         "../../src/cuda/policy.rs",
         "../kernels/host.hpp",
-        "src",
+        "src/kernels.cpp",
         "build.rs",
     ] {
         println!("cargo::rerun-if-changed={path}");

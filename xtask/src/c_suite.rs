@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::command::{Program, is_installed, program};
 use crate::outcome::Outcome;
@@ -43,22 +43,21 @@ const COMPILERS: [Compiler; 4] = [
     },
 ];
 
+/// Compiler, standard, name and sources of each program.
+const PROGRAMS: [(&str, &str, &str, &[&str]); 5] = [
+    ("gcc", "c99", "header", &["header.c", "header_again.c"]),
+    ("gcc", "c99", "bad_input", &["bad_input.c"]),
+    ("gcc", "c99", "good_input", &["good_input.c"]),
+    ("gcc", "c99", "endurance", &["endurance.c"]),
+    ("g++", "c++11", "layer", &["layer.cpp"]),
+];
+
 /// Compiles and runs them.
 pub fn all(library: &Path) -> Vec<(String, Outcome)> {
     let mut outcomes = vec![("C, C++: headers under every standard".to_owned(), headers())];
     // good_input uses threads and mathematics; the rest needs neither, which costs nothing.
-    let programs: [(&str, &str, &str, &[&str]); 5] = [
-        ("gcc", "c99", "header", &["header.c", "header_again.c"]),
-        ("gcc", "c99", "bad_input", &["bad_input.c"]),
-        ("gcc", "c99", "good_input", &["good_input.c"]),
-        ("gcc", "c99", "endurance", &["endurance.c"]),
-        ("g++", "c++11", "layer", &["layer.cpp"]),
-    ];
-    for (compiler, standard, name, sources) in programs {
-        let sources: Vec<PathBuf> = sources
-            .iter()
-            .map(|s| Path::new("tests/c").join(s))
-            .collect();
+    for (compiler, standard, name, sources) in PROGRAMS {
+        let sources = sources_of(sources);
         let title = format!("{}: {name}", if compiler == "gcc" { "C" } else { "C++" });
         if !is_installed(compiler) {
             let reason = format!("{compiler} is not installed");
@@ -136,7 +135,22 @@ pub fn compile(
     name: &str,
     library: &Path,
 ) -> Result<PathBuf> {
-    compile_with(compiler, standard, sources, name, library, &[])
+    let root = paths::root();
+    compile_with(&root, compiler, standard, sources, name, library, &[])
+}
+
+/// Compiles one of the programs of a copy of the repository.
+pub fn compile_in(root: &Path, name: &str, library: &Path) -> Result<PathBuf> {
+    let found = PROGRAMS.iter().find(|program| program.2 == name);
+    let &(compiler, standard, _, sources) = found.with_context(|| name.to_owned())?;
+    let sources = sources_of(sources);
+    let output = format!("{name}-copy");
+    compile_with(root, compiler, standard, &sources, &output, library, &[])
+}
+
+fn sources_of(names: &[&str]) -> Vec<PathBuf> {
+    let folder = Path::new("tests/c");
+    names.iter().map(|name| folder.join(name)).collect()
 }
 
 /// The same, run under the compiler's sanitizers, leaks included.
@@ -149,7 +163,8 @@ fn sanitized(
 ) -> Outcome {
     let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
     let name = format!("{name}-sanitized");
-    match compile_with(compiler, standard, sources, &name, library, &flags) {
+    let root = paths::root();
+    match compile_with(&root, compiler, standard, sources, &name, library, &flags) {
         Ok(binary) => Outcome::count(
             linked(&binary, library)
                 // Its allocator has no statistics: the leak checker is what watches.
@@ -164,6 +179,7 @@ fn sanitized(
 }
 
 fn compile_with(
+    root: &Path,
     compiler: &str,
     standard: &str,
     sources: &[PathBuf],
@@ -186,6 +202,7 @@ fn compile_with(
         .arg("-L")
         .arg(libraries)
         .args(["-lmish", "-lm", "-ldl", "-lpthread"])
+        .current_dir(root)
         .check()?;
     Ok(binary)
 }

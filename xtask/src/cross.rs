@@ -19,8 +19,14 @@ pub const TARGET: &str = "aarch64-unknown-linux-gnu";
 const SUITES: [&str; 2] = ["testing", "unstable"];
 const OLDEST_RUST: &str = env!("CARGO_PKG_RUST_VERSION");
 
-/// What runs here, with all that it needs.
-const HOST: [&str; 3] = ["rustc", "binutils-aarch64-linux-gnu", "qemu-user"];
+/// What runs here, with all that it needs, and the standard library's source, of which
+/// ThreadSanitizer's is built.
+const HOST: [&str; 4] = [
+    "rustc",
+    "rust-src",
+    "binutils-aarch64-linux-gnu",
+    "qemu-user",
+];
 /// Of what that needs, what the machine serves with: rustc links build scripts with it.
 const PRESENT: [&str; 3] = ["gcc", "libc-dev", "binutils"];
 /// What is linked and emulated, and nothing that it needs.
@@ -46,7 +52,7 @@ impl Tools {
             return Ok(tools);
         }
         debian::require_tools()?;
-        println!("fetching a compiler for AArch64 and an emulator (220 MB) into .deps/aarch64");
+        println!("fetching a compiler for AArch64 and an emulator (270 MB) into .deps/aarch64");
         // Into a folder beside it first, so that an interrupted fetch leaves nothing half done.
         let partial = paths::deps().join("aarch64.partial");
         let mut reasons = Vec::new();
@@ -77,7 +83,7 @@ impl Tools {
             .arg(format!("{TARGET}.{}", wheel::GLIBC))
             .arg("--target-dir")
             .arg(self.target())
-            .env("RUSTC", self.folder.join("rustc"))
+            .env("RUSTC", self.rustc())
             // With the types of generic functions in their names, which are kept.
             .without_env("RUSTFLAGS")
             .without_env("CARGO_ENCODED_RUSTFLAGS")
@@ -97,6 +103,16 @@ impl Tools {
     /// A program for AArch64.
     pub fn emulated(&self, binary: &Path) -> Program {
         program(self.emulator()).args(self.flags()).arg(binary)
+    }
+
+    /// Their compiler, which is also one for this machine, with the standard library's source.
+    pub fn rustc(&self) -> PathBuf {
+        self.folder.join("rustc")
+    }
+
+    /// ThreadSanitizer's runtime for what the compiler instruments.
+    pub fn thread_sanitizer(&self) -> PathBuf {
+        self.folder.join("libclang_rt.tsan-x86_64.so")
     }
 
     /// What the disassembler says about a library, with readable names.
@@ -146,8 +162,9 @@ fn fetch(name: &str, folder: &Path) -> Result<String> {
     );
     // Another build of the standard library than the compiler's does not serve it.
     let library = format!("libstd-rust-dev:arm64={version}");
+    let runtime = suite.newest("libclang-rt-", "-dev")?;
     let mut packages = suite
-        .download(&[&library, EMULATED[0], EMULATED[1]])
+        .download(&[&library, &runtime, EMULATED[0], EMULATED[1]])
         .and_then(|mut packages| {
             packages.extend(suite.download_with_dependencies(&HOST, &PRESENT)?);
             Ok(packages)
@@ -161,6 +178,20 @@ fn fetch(name: &str, folder: &Path) -> Result<String> {
         // It emulates every machine there is.
         if name.starts_with("qemu-user_") {
             debian::unpack_file(package, EMULATOR, &root)?;
+        } else if name.starts_with("rust-src_") {
+            // The compiler's own source is most of it.
+            let release = version.split(['+', '-']).next().unwrap_or_default();
+            debian::unpack_file(package, &format!("usr/src/rustc-{release}/library"), &root)?;
+            let link = root.join("usr/lib/rustlib/src/rust");
+            fs::create_dir_all(link.parent().context("its folder")?)?;
+            std::os::unix::fs::symlink(format!("../../../src/rustc-{release}"), link)?;
+        } else if name.starts_with(&format!("{runtime}_")) {
+            let clang = runtime.trim_matches(|c: char| !c.is_ascii_digit());
+            let file = format!(
+                "usr/lib/llvm-{clang}/lib/clang/{clang}/lib/linux/libclang_rt.tsan-x86_64.so"
+            );
+            debian::unpack_file(package, &file, &root)?;
+            fs::rename(root.join(file), folder.join("libclang_rt.tsan-x86_64.so"))?;
         } else {
             debian::unpack(package, &root)?;
         }

@@ -43,6 +43,18 @@ impl Suite {
         Ok(version.to_owned())
     }
 
+    /// Of the packages whose names are a number between these two, the one with the highest.
+    pub fn newest(&self, start: &str, end: &str) -> Result<String> {
+        let names = (self.apt("apt-cache").args(["pkgnames", start])).read()?;
+        let number = |name: &str| -> Option<u32> {
+            let rest = name.strip_prefix(start)?.strip_suffix(end)?;
+            rest.parse().ok()
+        };
+        let newest = names.lines().filter_map(number).max();
+        let newest = newest.with_context(|| format!("it has no {start}*{end}"))?;
+        Ok(format!("{start}{newest}{end}"))
+    }
+
     /// Fetches these packages; returns their files.
     pub fn download(&self, packages: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
         let downloads = self.folder.join("downloads");

@@ -21,7 +21,8 @@ pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
     if let Some(why) = why {
         return vec![("CMake package".into(), Outcome::NotRun(why.into()))];
     }
-    let prefix = match install(&cmake, library) {
+    let (root, folder) = (paths::root(), paths::target().join("cpp"));
+    let prefix = match install(&root, &folder, &cmake, library) {
         Ok(prefix) => prefix,
         Err(error) => {
             println!("{error:#}");
@@ -32,18 +33,27 @@ pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
         ("pkg-config file".into(), pkg_config(&prefix)),
         (
             "example: LibTorch, with CMake".into(),
-            report(example(&cmake, python, &prefix)),
+            report(
+                example(&root, &folder, python, &prefix).and_then(|binary| program(binary).check()),
+            ),
         ),
     ]
 }
 
-fn install(cmake: &Path, library: &Path) -> Result<PathBuf> {
-    let folder = paths::target().join("cpp");
+/// Installs the package of a copy of the repository and builds the LibTorch example against it,
+/// all in a folder; returns the program.
+pub fn build(root: &Path, folder: &Path, library: &Path, python: &Path) -> Result<PathBuf> {
+    let prefix = install(root, folder, &python.with_file_name("cmake"), library)?;
+    example(root, folder, python, &prefix)
+}
+
+fn install(root: &Path, folder: &Path, cmake: &Path, library: &Path) -> Result<PathBuf> {
     let prefix = folder.join("prefix");
     program(cmake)
         .args(["-S", "bindings/cpp", "-B"])
         .arg(folder.join("package"))
         .arg(format!("-DMISH_LIBRARY={}", library.display()))
+        .current_dir(root)
         .read()?;
     program(cmake)
         .arg("--install")
@@ -79,7 +89,8 @@ fn pkg_config(prefix: &Path) -> Outcome {
     report(run())
 }
 
-fn example(cmake: &Path, python: &Path, prefix: &Path) -> Result<()> {
+fn example(root: &Path, folder: &Path, python: &Path, prefix: &Path) -> Result<PathBuf> {
+    let cmake = python.with_file_name("cmake");
     let torch = program(python)
         .args([
             "-c",
@@ -87,15 +98,16 @@ fn example(cmake: &Path, python: &Path, prefix: &Path) -> Result<()> {
         ])
         .read()
         .context("PyTorch's CMake folder")?;
-    let build = paths::target().join("cpp/libtorch");
-    program(cmake)
+    let build = folder.join("libtorch");
+    program(&cmake)
         .args(["-S", "examples/libtorch", "-B"])
         .arg(&build)
         .arg(format!("-DCMAKE_PREFIX_PATH={};{torch}", prefix.display()))
         .arg("-DCMAKE_BUILD_TYPE=Release")
+        .current_dir(root)
         .read()?;
-    program(cmake).arg("--build").arg(&build).read()?;
-    program(build.join("libtorch")).check()
+    program(&cmake).arg("--build").arg(&build).read()?;
+    Ok(build.join("libtorch"))
 }
 
 fn report(result: Result<()>) -> Outcome {

@@ -20,6 +20,7 @@ mod overhead;
 mod paths;
 mod python;
 mod record;
+mod skips;
 mod supply;
 mod sweep;
 mod test;

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result, bail};
 use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
+use crate::skips::Allowed;
 use crate::{
-    aarch64, build, c_suite, examples, gate, kernel_math, libtorch, paths, supply, sweep,
+    aarch64, build, c_suite, examples, gate, kernel_math, libtorch, mutants, paths, supply, sweep,
     toolchain, trust, wheel,
 };
 
@@ -52,6 +53,7 @@ const STEPS: &[(&str, Step)] = &[
     }),
     ("aarch64", |_| aarch64::all()),
     ("wheel", |_| one("the wheel, installed", wheel::installed())),
+    ("mutants", |context| mutants::share(context.torch.is_some())),
 ];
 
 type TorchStep = fn(&Context, &Path) -> Vec<(String, Outcome)>;
@@ -81,7 +83,8 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         bail!("no step {unknown}; the steps are {}", names.join(", "));
     }
     let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
-    let needs_torch = with_torch && TORCH_STEPS.iter().any(|(name, _)| is_wanted(name));
+    let uses_torch = TORCH_STEPS.iter().map(|(name, _)| *name).chain(["mutants"]);
+    let needs_torch = with_torch && uses_torch.into_iter().any(is_wanted);
     let context = Context {
         library: build::library()?,
         python: CORE.ensure()?,
@@ -145,8 +148,18 @@ fn summary(results: &[(String, Outcome)]) -> ExitCode {
         }
     }
     println!("══ what did not run, and why");
+    let allowed = match Allowed::in_force() {
+        Ok(allowed) => allowed,
+        Err(error) => {
+            println!("{error:#}");
+            failed += 1;
+            None
+        }
+    };
     for line in &missing {
-        println!("  {line}");
+        let may_miss = allowed.as_ref().is_none_or(|allowed| allowed.covers(line));
+        failed += u32::from(!may_miss);
+        println!("  {}{line}", if may_miss { "" } else { "NOT ALLOWED " });
     }
     if missing.is_empty() {
         println!("  nothing");

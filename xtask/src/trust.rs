@@ -6,17 +6,18 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{Program, cargo, is_installed, program};
 use crate::outcome::Outcome;
-use crate::{build, mutants, paths, record, supply};
+use crate::{build, cross, mutants, paths, record, supply};
 
 const USAGE: &str = "\
 cargo xtask trust <what>
 
   scenarios [NAME...]      every scenario whose name contains one of these, in full length
   sanitized [NAME...]      the same with the kernels under ASan and UBSan
+  threads [NAME...]        scenarios of threads, processes and lifetimes under ThreadSanitizer
   fuzz [CALLS] [SEED]      random calls of the C ABI on both backends; 10^8 without a number
   stability [ITERATIONS]   training iterations on both backends; 100,000 without a number
   mutants [NAME...]        plants one bug after the other; each must be caught
@@ -24,6 +25,15 @@ cargo xtask trust <what>
 
 In full length, without names or numbers, each writes what it printed to bench/results/trust-*.txt.
 ";
+
+/// The scenarios that ThreadSanitizer watches.
+const THREADS: [&str; 5] = [
+    "threads: ",
+    "process: exit",
+    "process: signals",
+    "library: closed",
+    "capture: launches",
+];
 
 /// Where the parts of a run are.
 pub struct Trust {
@@ -49,6 +59,16 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         ["sanitized", names @ ..] => {
             let program = Trust::prepare()?.sanitized()?.full().arg("run").args(names);
             return done(recorded("trust-sanitized", names.is_empty(), program)?);
+        }
+        ["threads", names @ ..] => {
+            let tools = cross::Tools::ensure()?;
+            let trust = Trust::thread_sanitized(&tools)?;
+            trust.sees_races()?;
+            let program = trust.full().arg("run").args(match names {
+                [] => &THREADS,
+                names => names,
+            });
+            return done(recorded("trust-threads", names.is_empty(), program)?);
         }
         ["fuzz", rest @ ..] => {
             let calls = rest.first().unwrap_or(&"100000000");
@@ -96,25 +116,43 @@ pub fn share() -> Vec<(String, Outcome)> {
         }
     };
     let scenarios = Outcome::count(trust.program().arg("run"));
-    let sanitized = match trust.sanitized() {
-        Ok(trust) => Outcome::count(trust.program().arg("run")),
-        Err(error) => Outcome::NotRun(format!("{error:#}")),
-    };
     vec![
         ("GPU path through the stand-in".into(), scenarios),
-        ("GPU path, kernels under ASan and UBSan".into(), sanitized),
         (
-            "ThreadSanitizer".into(),
-            Outcome::NotRun(
-                "needs a standard library built with it: a nightly toolchain and -Zbuild-std"
-                    .into(),
-            ),
+            "GPU path, kernels under ASan and UBSan".into(),
+            sanitized(&trust),
         ),
+        ("ThreadSanitizer".into(), thread_sanitized()),
         (
             "Miri".into(),
             Outcome::NotRun("needs a nightly toolchain".into()),
         ),
     ]
+}
+
+fn sanitized(trust: &Trust) -> Outcome {
+    if !is_installed("g++") {
+        return Outcome::NotRun("g++, whose sanitizers are used, is not installed".into());
+    }
+    match trust.sanitized() {
+        Ok(trust) => Outcome::count(trust.program().arg("run")),
+        Err(error) => Outcome::failure(&error),
+    }
+}
+
+/// Only that its compiler cannot be had here is a reason not to run; that it does not build is a
+/// failure.
+fn thread_sanitized() -> Outcome {
+    let tools = match cross::Tools::ensure() {
+        Ok(tools) => tools,
+        Err(error) => return Outcome::NotRun(format!("no compiler for it: {error:#}")),
+    };
+    let trust =
+        Trust::thread_sanitized(&tools).and_then(|trust| trust.sees_races().map(|()| trust));
+    match trust {
+        Ok(trust) => Outcome::count(trust.program().arg("run").args(THREADS)),
+        Err(error) => Outcome::failure(&error),
+    }
 }
 
 /// The folder with the stand-in driver as `libcuda.so.1`: a program that has it on its library
@@ -150,11 +188,57 @@ impl Trust {
         })
     }
 
+    /// Everything under ThreadSanitizer, the standard library too: else its locks and barriers
+    /// are not seen, and races are where there are none.
+    fn thread_sanitized(tools: &cross::Tools) -> Result<Trust> {
+        const TARGET: &str = "x86_64-unknown-linux-gnu";
+        crate::toolchain::ensure()?;
+        let runtime = tools.thread_sanitizer();
+        let folder = paths::target().join("threads");
+        let flags = [
+            "-Zsanitizer=thread".to_owned(),
+            // Not rustc's own runtime, which Debian does not ship.
+            "-Zexternal-clangrt".to_owned(),
+            format!("-Clink-arg={}", runtime.display()),
+            format!(
+                "-Clink-arg=-Wl,-rpath,{}",
+                runtime.with_file_name("").display()
+            ),
+        ];
+        cargo()
+            .args(["build", "--quiet", "--profile", "trust", "--target", TARGET])
+            .arg("-Zbuild-std=std,panic_unwind")
+            .args(["--package", "libmish", "--package", "mish-standin"])
+            .args(["--package", "mish-trust", "--target-dir"])
+            .arg(&folder)
+            .env("RUSTC", tools.rustc())
+            // What is not stable yet in the compiler, and building its library, is used.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .without_env("RUSTFLAGS")
+            .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
+            .check()?;
+        let built = folder.join(TARGET).join("trust");
+        Ok(Trust {
+            runner: built.join("mish-trust"),
+            standin: named(&built.join("libmish_standin.so"), "standin-threads")?,
+            library: built.join("libmish.so"),
+            checked: built.join("libmish.so"),
+            runtimes: Some(runtime.display().to_string()),
+        })
+    }
+
+    /// Fails unless a race is reported where there is one.
+    fn sees_races(&self) -> Result<()> {
+        let (succeeded, text) = self.program().arg("race").output()?;
+        ensure!(
+            !succeeded && text.contains("ThreadSanitizer: data race"),
+            "ThreadSanitizer does not see a race:\n{text}"
+        );
+        Ok(())
+    }
+
     /// The same with the kernels built under ASan and UBSan, and the checked library.
     pub fn sanitized(&self) -> Result<Trust> {
-        if !is_installed("g++") {
-            bail!("g++, whose sanitizers are used, is not installed");
-        }
         let runtimes: Vec<String> = ["libasan.so", "libubsan.so"]
             .into_iter()
             .map(|name| {

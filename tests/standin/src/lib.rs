@@ -5,12 +5,15 @@
 //! Configured by the environment variable `MISH_STANDIN` (see [`state`]) and, while running, by
 //! the `standin_*` functions. What it does not model: time. Streams finish their work at once, in
 //! the order of the calls.
+//!
+//! It also stands in for PyTorch's C shim ([`torch`]), with tensors on its devices.
 
 mod control;
 #[path = "../../../src/fork.rs"]
 mod fork;
 mod kernel;
 mod state;
+mod torch;
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_void};

@@ -64,6 +64,8 @@ functions! {
     mish_version() -> *const c_char;
     mish_abi_version() -> u32;
     mish_build_info() -> *const c_char;
+    mish_torch_register(*const c_char, *const c_char, i32) -> i32;
+    mish_torch_replace(i32) -> i32;
 }
 
 /// The library, opened at the first use and kept.

@@ -59,6 +59,14 @@ functions! {
     standin_pretend(u64, u64, usize, c_int, c_int) -> ();
     standin_hits(*mut c_char) -> u64;
     standin_poison(usize, u32) -> ();
+    standin_tensor(Pointer, usize, *const i64, *const i64, i32, i32, i32) -> Pointer;
+    standin_tensors() -> usize;
+    standin_use_stream(i32, usize) -> ();
+    standin_operator(*const c_char, *mut u64, u64, u64) -> i32;
+    standin_thrown() -> *const c_char;
+    aoti_torch_delete_tensor_object(Pointer) -> i32;
+    aoti_torch_get_data_ptr(Pointer, *mut Pointer) -> i32;
+    aoti_torch_get_strides(Pointer, *mut *const i64) -> i32;
 }
 
 /// The driver, opened at the first use.

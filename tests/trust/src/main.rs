@@ -32,9 +32,25 @@ fn main() -> ExitCode {
             scenarios::stability::run(iterations.parse().expect("iterations"));
             ExitCode::SUCCESS
         }
+        ["race"] => {
+            race();
+            ExitCode::SUCCESS
+        }
         _ => {
             eprintln!("mish-trust run [NAME...] | fuzz CALLS SEED | stability ITERATIONS");
             ExitCode::FAILURE
         }
     }
+}
+
+/// Two threads write to one place, which ThreadSanitizer must report.
+fn race() {
+    static mut PLACE: u32 = 0;
+    let write = |value| {
+        // SAFETY: none; it is what is to be seen.
+        move || unsafe { std::ptr::write_volatile(&raw mut PLACE, value) }
+    };
+    let other = std::thread::spawn(write(1));
+    write(2)();
+    other.join().expect("ends well");
 }

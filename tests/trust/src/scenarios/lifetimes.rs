@@ -410,24 +410,54 @@ fn again(scenario: &str, how: &str) -> std::process::Output {
         .expect("the same program runs")
 }
 
-/// Calls in `atexit` handlers and in destructors of thread-local values, and a process that ends
-/// while threads are in the middle of calls.
+/// How a process ends.
+#[derive(Clone, Copy, Debug)]
+enum Ending {
+    /// `main` returns.
+    Return,
+    /// `exit` on the main thread.
+    Exit,
+    /// `exit` on another thread, while the main thread is in the middle of calls, too.
+    ExitElsewhere,
+    /// `quick_exit`, which runs its own handlers and no destructors.
+    QuickExit,
+}
+
+const ENDINGS: [Ending; 4] = [
+    Ending::Return,
+    Ending::Exit,
+    Ending::ExitElsewhere,
+    Ending::QuickExit,
+];
+
+/// Calls in handlers that run at the end and in destructors of thread-local values, and a process
+/// that ends in each way while threads are in the middle of calls.
 pub fn exit_while_calling() {
     const NAME: &str = "process: exit while calling";
     if let Ok(how) = std::env::var(INNER) {
-        return leave(&how);
+        return leave(ENDINGS[how.parse::<usize>().expect("a number")]);
     }
-    let rounds = if super::is_full() { 300 } else { 24 };
-    for round in 0..rounds {
-        let output = again(NAME, &format!("{}", round % 4));
-        let text = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}: {text}{errors}", output.status);
-        assert!(text.contains("after exit: 0 0"), "{text}{errors}");
+    let rounds = if super::is_full() { 75 } else { 6 };
+    for _ in 0..rounds {
+        for (number, ending) in ENDINGS.iter().enumerate() {
+            let output = again(NAME, &number.to_string());
+            let text = String::from_utf8_lossy(&output.stdout);
+            let errors = String::from_utf8_lossy(&output.stderr);
+            let status = output.status;
+            assert!(status.success(), "{ending:?}: {status}: {text}{errors}");
+            // Only `main` itself says this.
+            let returned = matches!(ending, Ending::Return);
+            assert_eq!(text.contains("done\n"), returned, "{ending:?}: {text}");
+            for place in ["thread", "process"] {
+                let line = format!("at the end of a {place}: 0 0\n");
+                assert_eq!(text.matches(&line).count(), 1, "{ending:?}: {text}{errors}");
+            }
+        }
     }
 }
 
-extern "C" fn at_exit() {
+/// Calls the library; says what came of it.
+fn last_calls(place: &str) {
     let (mut x, mut y) = (1_f32, 0_f32);
     let (p, q) = ((&raw mut x).cast(), (&raw mut y).cast());
     let host = call(Op::Forward, CPU, Dtype::F32, &[p, q], 1, NULL);
@@ -435,7 +465,14 @@ extern "C" fn at_exit() {
     let device = call(Op::Forward, CUDA, Dtype::F32, &[p, q], 1, NULL);
     assert_eq!((bad, device), (1, status::NOT_DEVICE_POINTER));
     let message = abi::last_error().is_empty();
-    println!("after exit: {host} {}", i32::from(message));
+    let line = format!("at the end of a {place}: {host} {}\n", i32::from(message));
+    // Not through the buffer, which `quick_exit` does not flush.
+    // SAFETY: as long as stated.
+    unsafe { libc::write(1, line.as_ptr().cast(), line.len()) };
+}
+
+extern "C" fn at_exit() {
+    last_calls("process");
 }
 
 /// Calls the library when its thread ends.
@@ -443,7 +480,7 @@ struct AtThreadEnd;
 
 impl Drop for AtThreadEnd {
     fn drop(&mut self) {
-        at_exit();
+        last_calls("thread");
     }
 }
 
@@ -451,13 +488,33 @@ thread_local! {
     static LAST: AtThreadEnd = const { AtThreadEnd };
 }
 
-fn leave(how: &str) {
+unsafe extern "C" {
+    fn quick_exit(status: c_int) -> !;
+    fn at_quick_exit(handler: extern "C" fn()) -> c_int;
+}
+
+/// Calls without end.
+fn keep_calling(device: i32) -> ! {
+    let x = vec![1_f32; LARGE];
+    let mut y = vec![0_f32; LARGE];
+    let (p, q) = (x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast());
+    loop {
+        call(Op::Forward, device, Dtype::F32, &[p, q], LARGE, NULL);
+    }
+}
+
+fn leave(ending: Ending) {
     // SAFETY: a function without arguments that does not unwind.
-    unsafe { libc::atexit(at_exit) };
+    unsafe {
+        libc::atexit(at_exit);
+        at_quick_exit(at_exit);
+    }
     driver::init();
     driver::create_context(0);
     let ones = Ones::new(Place::Device);
     ones.check(NULL);
+    // Leave the memory be: the threads use it.
+    std::mem::forget(ones);
     // A thread whose values are destroyed before or after the library's own.
     let thread = std::thread::spawn(|| {
         LAST.with(|_| ());
@@ -466,26 +523,30 @@ fn leave(how: &str) {
     });
     thread.join().expect("ends well");
     for thread in 0..4 {
-        std::thread::spawn(move || {
-            let x = vec![1_f32; LARGE];
-            let mut y = vec![0_f32; LARGE];
-            let (p, q) = (x.as_ptr().cast_mut().cast(), y.as_mut_ptr().cast());
-            loop {
-                match thread % 2 {
-                    0 => call(Op::Forward, CPU, Dtype::F32, &[p, q], LARGE, NULL),
-                    _ => call(Op::Forward, CUDA, Dtype::F32, &[p, q], LARGE, NULL),
-                };
-            }
-        });
+        std::thread::spawn(move || keep_calling([CPU, CUDA][thread % 2]));
     }
-    std::thread::sleep(Duration::from_millis(5 + 3 * how.len() as u64));
-    if how == "3" {
-        println!("done");
-        // SAFETY: ends the process from here, handlers included.
-        unsafe { libc::exit(0) };
+    let soon = Duration::from_millis(6);
+    match ending {
+        Ending::Return => std::thread::sleep(soon),
+        Ending::Exit => {
+            std::thread::sleep(soon);
+            // SAFETY: ends the process from here, handlers included.
+            unsafe { libc::exit(0) }
+        }
+        Ending::ExitElsewhere => {
+            std::thread::spawn(move || {
+                std::thread::sleep(soon);
+                // SAFETY: as above.
+                unsafe { libc::exit(0) }
+            });
+            keep_calling(CPU);
+        }
+        Ending::QuickExit => {
+            std::thread::sleep(soon);
+            // SAFETY: as above, with the handlers for this.
+            unsafe { quick_exit(0) }
+        }
     }
-    // Leave the memory be: the threads use it.
-    std::mem::forget(ones);
 }
 
 static SIGNALS: AtomicU64 = AtomicU64::new(0);
@@ -552,16 +613,19 @@ pub fn signals() {
     driver::destroy_context(context);
 }
 
-/// The library is closed while its threads wait for work, and opened again.
+/// The library is closed while its threads wait for work, and opened again: it stays in memory,
+/// where its threads run on, and what is opened is the same one again, with the same state.
 pub fn reload() {
     driver::init();
     let context = driver::create_context(0);
     let x = vec![1_f32; LARGE];
     let mut y = vec![0_f32; LARGE];
     let ones = Ones::new(Place::Device);
-    let mut first = 0;
+    let (mut first, mut place) = (0, None);
     for round in 0..50 {
         let (library, table) = Library::open();
+        let here = table.mish_forward as usize;
+        assert_eq!(*place.get_or_insert(here), here, "another copy was loaded");
         // On a thread that ends, so that nothing of it keeps the library.
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -582,6 +646,7 @@ pub fn reload() {
             });
         });
         library.close().expect("closes");
+        assert!(is_mapped(here), "unmapped, with threads that run its code");
         // What is left of it wakes up now.
         std::thread::sleep(Duration::from_millis(2));
         let bytes = allocated();
@@ -594,6 +659,17 @@ pub fn reload() {
     let code = in_child(|| large_on_cpu(mish(), &x, &mut y));
     assert_eq!(code, 0, "a fork after the library was closed");
     driver::destroy_context(context);
+}
+
+/// Whether there is code at an address.
+fn is_mapped(address: usize) -> bool {
+    let maps = std::fs::read_to_string("/proc/self/maps").expect("/proc");
+    maps.lines().any(|line| {
+        let (range, rest) = line.split_once(' ').expect("a range");
+        let (start, end) = range.split_once('-').expect("two addresses");
+        let number = |text| usize::from_str_radix(text, 16).expect("a number");
+        (number(start)..number(end)).contains(&address) && rest.starts_with("r-x")
+    })
 }
 
 /// Bytes that the process's allocator has given out.

@@ -6,6 +6,7 @@ pub mod fuzz;
 mod launch;
 mod lifetimes;
 pub mod stability;
+mod torch;
 
 /// Which driver a scenario finds.
 pub enum Driver {
@@ -266,6 +267,12 @@ pub const ALL: &[Scenario] = &[
         "devices=86",
         launch::reference,
     ),
+    with(
+        "adapter: PyTorch's operators, every layout",
+        "multiprocessors=1",
+        torch::operators,
+    ),
+    plain("adapter: operands that do not fit", torch::refusals),
     plain("faults: every driver call in turn", faults::sweep),
     plain("threads: first use from many", lifetimes::first_use),
     plain("threads: 64, mixed calls", lifetimes::many_threads),
@@ -297,7 +304,10 @@ pub const ALL: &[Scenario] = &[
             lifetimes::failing_in_handlers,
         )
     },
-    plain("library: closed and opened again", lifetimes::reload),
+    plain(
+        "library: closed, stays, and opened again",
+        lifetimes::reload,
+    ),
     plain("library: a million calls leak nothing", lifetimes::leaks),
     Scenario {
         needs_hooks: true,

@@ -21,6 +21,7 @@ pub mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 pub mod ffi;
+mod fork;
 mod hooks;
 mod host;
 mod op;

@@ -24,7 +24,20 @@
  *
  * Every function may be called from any number of threads at once. The only state that a caller
  * can see is the last error, which each thread has for itself, and the number of CPU threads
- * (mish_set_num_threads), which the process shares.
+ * (mish_set_num_threads), which the process shares. Environment variables and the number of CPUs
+ * are looked up when a call first needs them, and never again.
+ *
+ * A large call on the CPU is split over the calling thread and those of the library's own threads
+ * that are free. Calls do not wait for each other, and none runs anything but its own work. The
+ * child of a fork has threads of its own.
+ *
+ *
+ * Floating-point environment
+ *
+ * A call on the CPU computes in the default mode (to nearest, subnormals kept, exceptions masked)
+ * on every thread that it uses, whatever fesetround, feenableexcept or flush-to-zero have set
+ * before, and leaves the mode and the status flags as it found them. This holds on x86-64 and
+ * AArch64; elsewhere the caller has to see to the default mode.
  *
  *
  * Pointers and lifetimes
@@ -389,8 +402,9 @@ mish_status mish_device_count(mish_device device, int32_t *count);
 
 /**
  * Sets the most threads that a call on the CPU uses, the calling one included; 0 restores the
- * default (RAYON_NUM_THREADS, else the CPUs this process may use). Small calls stay on the calling
- * thread. Holds for the whole process from the next call on.
+ * default (RAYON_NUM_THREADS, else the CPUs this process may use, either as it was when first
+ * needed). Small calls stay on the calling thread, and no call uses more threads than its work
+ * feeds. Holds for the whole process from the next call on.
  *
  * threads: how many, or 0.
  */

@@ -1,9 +1,11 @@
 //! The host backend: the three operations on host memory, vectorised and threaded.
 
 mod element;
+mod float_mode;
 mod kernel;
 pub mod math;
 mod pages;
+mod pool;
 mod simd;
 mod strided;
 mod threads;
@@ -36,7 +38,7 @@ pub(crate) unsafe fn run(job: &Job, stream: *mut c_void) -> Result<()> {
             let outputs = || job.present().filter(|(_, operand, _)| operand.is_output());
             let is_fresh = outputs().any(|(_, _, output)| pages::is_fresh(output, n * size));
             let step = if is_fresh { pages::STEP / size } else { n };
-            threads::for_each_chunk(n, job.op, |start, len| {
+            threads::for_each_chunk(n, job.op, job.dtype, |start, len| {
                 let end = start + len;
                 for start in (start..end).step_by(step) {
                     let len = step.min(end - start);
@@ -52,7 +54,7 @@ pub(crate) unsafe fn run(job: &Job, stream: *mut c_void) -> Result<()> {
             });
         }
         Layout::Strided(layout) => {
-            threads::for_each_chunk(job.n as usize, job.op, |start, len| {
+            threads::for_each_chunk(job.n as usize, job.op, job.dtype, |start, len| {
                 // SAFETY: as above; the layout addresses only what the job's extents cover.
                 unsafe { strided::run(job, layout, kernel, start, len) }
             });

@@ -2,41 +2,55 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use rayon::{ThreadPool, ThreadPoolBuilder};
-
-use crate::fork::fork_generation;
+use super::{float_mode, pool};
 use crate::hooks;
 use crate::op::Op;
+use crate::tensor::Dtype;
 
 /// What `mish_set_num_threads` asked for; 0 is the default.
 static REQUESTED: AtomicU32 = AtomicU32::new(0);
 
-/// The pool for that number, with the process that started its threads: they do not survive a
-/// fork, so a child makes its own.
-static POOL: Mutex<Option<Pool>> = Mutex::new(None);
-
-struct Pool {
-    threads: usize,
-    process: u64,
-    pool: Arc<ThreadPool>,
-}
-
-/// Elements below which a call stays on its thread. Waking a sleeping thread costs some 10 µs, the
-/// time of 10,000 elements in `f64` and 30,000 in a 16-bit type, and on a busy machine the end of
-/// its part may come milliseconds late: up to here it is not worth it.
-const fn serial_limit(op: Op) -> usize {
-    match op {
-        Op::Forward => 128 * 1024,
-        Op::Backward => 96 * 1024,
-        Op::DoubleBackward => 64 * 1024,
+/// About what one thread takes for an element, in picoseconds: between an EPYC 7003, which has
+/// AVX2, and processors with AVX-512. Without vectors it is a multiple of that.
+const fn picoseconds(op: Op, dtype: Dtype) -> u64 {
+    match (op, dtype) {
+        (Op::Forward, Dtype::F16 | Dtype::BF16) => 450,
+        (Op::Forward, Dtype::F32) => 600,
+        (Op::Forward, Dtype::F64) => 1500,
+        (Op::Backward, Dtype::F16 | Dtype::BF16) => 500,
+        (Op::Backward, Dtype::F32) => 900,
+        (Op::Backward, Dtype::F64) => 2200,
+        (Op::DoubleBackward, Dtype::F16 | Dtype::BF16) => 900,
+        (Op::DoubleBackward, Dtype::F32) => 1400,
+        (Op::DoubleBackward, Dtype::F64) => 3500,
     }
 }
 
-/// Elements per chunk: a few chunks per thread even out interruptions, and a chunk's operands
-/// stay within a core's L2 cache. A multiple of every vector and cache line.
+/// The least that a thread is given, in nanoseconds: a helper that is awake begins after a few
+/// tenths of a microsecond.
+const PART: u64 = 3_000;
+
+/// What splitting over a framework's threads costs, in nanoseconds, and for each of them: all
+/// take part, however short the parts.
+const REGION: (u64, u64) = (2_000, 100);
+
+/// Chunks begin at multiples of this many elements: whole vectors and cache lines.
+const STEP: usize = 512;
+
+/// Elements per chunk at most: a chunk's operands stay within a core's L2 cache.
 const CHUNK: usize = 16 * 1024;
+
+/// Chunks per thread, if they do not get too large: they even out interruptions and a helper's
+/// late start.
+const CHUNKS: usize = 4;
+
+/// Ranges at most; more threads share them.
+const RANGES: usize = 32;
+
+/// Where a range's next chunk begins, on a cache line of its own.
+#[repr(align(64))]
+struct Cursor(AtomicUsize);
 
 /// Splits `0..n` into one part of at least `grain` for each of its threads, or fewer, and calls
 /// the function with start and end of each; a call from within a part does not split again.
@@ -63,10 +77,10 @@ pub(crate) fn with_split<R>(split: Option<Split>, call: impl FnOnce() -> R) -> R
 /// The most threads a call uses, the calling one included.
 ///
 /// What [`set_num_threads`] set, else the environment variable `RAYON_NUM_THREADS`, else the
-/// number of CPUs this process may use.
+/// number of CPUs this process may use; the last two as they are when they are first needed.
 pub fn num_threads() -> usize {
     match REQUESTED.load(Ordering::Relaxed) {
-        0 => rayon_default(),
+        0 => default_threads(),
         n => n as usize,
     }
 }
@@ -77,95 +91,69 @@ pub fn set_num_threads(threads: u32) {
     REQUESTED.store(threads, Ordering::Relaxed);
 }
 
-fn rayon_default() -> usize {
-    std::env::var("RAYON_NUM_THREADS")
+/// Asks the environment and the system once: the C library lets nobody read the environment while
+/// another thread changes it, and the system's answer takes opening files.
+fn default_threads() -> usize {
+    /// 0 until it is known. No lock, which a fork could leave locked: at worst two threads ask.
+    static KNOWN: AtomicUsize = AtomicUsize::new(0);
+    let known = KNOWN.load(Ordering::Relaxed);
+    if known > 0 {
+        return known;
+    }
+    let found = std::env::var("RAYON_NUM_THREADS")
         .ok()
         .and_then(|n| n.parse().ok())
         .filter(|&n| n > 0)
         .or_else(|| std::thread::available_parallelism().map(usize::from).ok())
-        .unwrap_or(1)
+        .unwrap_or(1);
+    KNOWN.store(found, Ordering::Relaxed);
+    found
 }
 
-/// The helpers for `threads` threads, or none if they cannot be started.
-fn helpers(threads: usize) -> Option<Arc<ThreadPool>> {
-    let mut slot = lock_pool()?;
-    let process = fork_generation();
-    if let Some(pool) = &*slot
-        && pool.threads == threads
-        && pool.process == process
-    {
-        return Some(pool.pool.clone());
-    }
-    let pool = ThreadPoolBuilder::new()
-        .num_threads(threads - 1)
-        .thread_name(|i| format!("mish-{i}"))
-        .build()
-        .ok()
-        .map(Arc::new)?;
-    let old = slot.replace(Pool {
-        threads,
-        process,
-        pool: pool.clone(),
-    });
-    if let Some(old) = old
-        && old.process != process
-    {
-        // Its threads exist in the parent only; ending the pool would wait for them.
-        std::mem::forget(old);
-    }
-    Some(pool)
-}
-
-/// The pool's lock, or none if it cannot be had: held for microseconds as a rule, but for ever in
-/// the child of a fork that came while another thread held it.
-fn lock_pool() -> Option<MutexGuard<'static, Option<Pool>>> {
-    // Few: on a busy machine each may cost a time slice.
-    for _ in 0..100 {
-        match POOL.try_lock() {
-            Ok(guard) => return Some(guard),
-            Err(TryLockError::Poisoned(poison)) => return Some(poison.into_inner()),
-            Err(TryLockError::WouldBlock) => std::thread::yield_now(),
-        }
-    }
-    None
-}
-
-/// Calls `work(start, len)` so that the calls cover `0..n`, on one or more threads.
-pub(super) fn for_each_chunk(n: usize, op: Op, work: impl Fn(usize, usize) + Sync) {
+/// Calls `work(start, len)` so that the calls cover `0..n`, on one or more threads, each in the
+/// default floating-point mode.
+pub(super) fn for_each_chunk(n: usize, op: Op, dtype: Dtype, work: impl Fn(usize, usize) + Sync) {
     let work = |start, len| {
         hooks::reach(hooks::Place::HostWork);
-        work(start, len);
+        float_mode::with_default(|| work(start, len));
     };
-    if n < serial_limit(op) {
+    let nanoseconds = (n as u64).saturating_mul(picoseconds(op, dtype)) / 1000;
+    if nanoseconds < 2 * PART {
         return work(0, n);
     }
-    let threads = num_threads().min(n.div_ceil(CHUNK));
+    let threads = num_threads();
     if let Some(split) = SPLIT.get() {
-        // In whole chunks, which begin where the operands' vectors do.
-        let chunks = n.div_ceil(CHUNK);
-        return split(chunks, chunks.div_ceil(threads), &|start, end| {
-            let end = (end * CHUNK).min(n);
-            work(start * CHUNK, end - start * CHUNK);
+        let (region, each) = REGION;
+        if threads == 1 || nanoseconds < 2 * (region + each * threads as u64) {
+            return work(0, n);
+        }
+        // In whole steps, so that no two threads write to one cache line.
+        let steps = n.div_ceil(STEP);
+        return split(steps, steps.div_ceil(threads), &|start, end| {
+            let end = (end * STEP).min(n);
+            work(start * STEP, end - start * STEP);
         });
     }
-    let pool = if threads > 1 { helpers(threads) } else { None };
-    let Some(pool) = pool else {
+    let threads = threads.min((nanoseconds / PART) as usize);
+    if threads == 1 {
         return work(0, n);
-    };
-    let next = AtomicUsize::new(0);
-    let drain = || {
-        loop {
-            let start = next.fetch_add(CHUNK, Ordering::Relaxed);
-            if start >= n {
-                return;
+    }
+    // Each thread begins in a range of its own, the same in every call of this length, so that it
+    // finds in its caches what it left there, and goes on to what is left of the others'.
+    let ranges = threads.min(RANGES);
+    let length = n.div_ceil(ranges).next_multiple_of(STEP);
+    let chunk = length.div_ceil(CHUNKS).next_multiple_of(STEP).min(CHUNK);
+    let cursors = [const { Cursor(AtomicUsize::new(0)) }; RANGES];
+    pool::run(threads - 1, nanoseconds, &|thread| {
+        for range in (0..ranges).map(|i| (thread + i) % ranges) {
+            let end = ((range + 1) * length).min(n);
+            loop {
+                let start = range * length + cursors[range].0.fetch_add(chunk, Ordering::Relaxed);
+                if start >= end {
+                    break;
+                }
+                work(start, chunk.min(end - start));
             }
-            work(start, CHUNK.min(n - start));
         }
-    };
-    pool.in_place_scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(|_| drain());
-        }
-        drain();
     });
 }

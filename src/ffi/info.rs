@@ -46,8 +46,9 @@ pub unsafe extern "C" fn mish_device_count(device: mish_device, count: *mut i32)
 }
 
 /// Sets the most threads that a call on the CPU uses, the calling one included; 0 restores the
-/// default (`RAYON_NUM_THREADS`, else the CPUs this process may use). Small calls stay on the
-/// calling thread. Holds for the whole process from the next call on.
+/// default (`RAYON_NUM_THREADS`, else the CPUs this process may use, either as it was when first
+/// needed). Small calls stay on the calling thread, and no call uses more threads than its work
+/// feeds. Holds for the whole process from the next call on.
 ///
 /// `threads`: how many, or 0.
 #[unsafe(no_mangle)]

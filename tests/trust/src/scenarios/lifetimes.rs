@@ -175,6 +175,13 @@ fn in_child(child: impl FnOnce()) -> i32 {
     }
 }
 
+/// How many threads this process has.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task")
+        .expect("this process")
+        .count()
+}
+
 /// A child of a process that has used both backends: CUDA says what is wrong, the CPU works, with
 /// threads of its own.
 pub fn fork() {
@@ -185,7 +192,9 @@ pub fn fork() {
     // Before CUDA is used: the child may use it.
     large_on_cpu(mish(), &x, &mut y);
     let code = in_child(|| {
+        assert_eq!(threads(), 1, "a fork's child starts with one");
         large_on_cpu(mish(), &x, &mut y);
+        assert_eq!(threads(), 3, "threads of its own");
         driver::init();
         driver::create_context(0);
         Ones::new(Place::Device).check(NULL);

@@ -4,48 +4,43 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::command::{is_installed, program};
+use crate::command::{Program, program};
 use crate::outcome::Outcome;
-use crate::paths;
+use crate::{paths, tools};
 
 /// Installs the package into a folder of its own and builds the examples against it.
 pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
-    let cmake = python.with_file_name("cmake");
-    let why = if !cmake.exists() {
-        Some("there is no CMake in the Python environment with PyTorch")
-    } else if !is_installed("g++") || !is_installed("make") {
-        Some("g++ or make is not installed")
-    } else {
-        None
-    };
-    if let Some(why) = why {
-        return vec![("CMake package".into(), Outcome::NotRun(why.into()))];
-    }
-    let prefix = match install(&cmake, library) {
+    let prefix = match tools::need("g++").and_then(|()| install(python, library)) {
         Ok(prefix) => prefix,
-        Err(error) => {
-            println!("{error:#}");
-            return vec![("CMake package".into(), Outcome::of(false))];
-        }
+        Err(error) => return vec![("CMake package".into(), Outcome::failure(&error))],
     };
     vec![
-        ("pkg-config file".into(), pkg_config(&prefix)),
+        (
+            "pkg-config file".into(),
+            Outcome::result(pkg_config(&prefix)),
+        ),
         (
             "example: LibTorch, with CMake".into(),
-            report(example(&cmake, python, &prefix)),
+            Outcome::result(example(python, &prefix)),
         ),
     ]
 }
 
-fn install(cmake: &Path, library: &Path) -> Result<PathBuf> {
+/// The environment's own CMake, as a module: the script of that name holds the folder in which it
+/// was installed.
+fn cmake(python: &Path) -> Program {
+    program(python).args(["-m", "cmake"])
+}
+
+fn install(python: &Path, library: &Path) -> Result<PathBuf> {
     let folder = paths::target().join("cpp");
     let prefix = folder.join("prefix");
-    program(cmake)
+    cmake(python)
         .args(["-S", "bindings/cpp", "-B"])
         .arg(folder.join("package"))
         .arg(format!("-DMISH_LIBRARY={}", library.display()))
         .read()?;
-    program(cmake)
+    cmake(python)
         .arg("--install")
         .arg(folder.join("package"))
         .arg("--prefix")
@@ -55,52 +50,40 @@ fn install(cmake: &Path, library: &Path) -> Result<PathBuf> {
 }
 
 /// Compiles and runs the C++ example with nothing but what pkg-config says.
-fn pkg_config(prefix: &Path) -> Outcome {
-    if !is_installed("pkg-config") {
-        return Outcome::NotRun("pkg-config is not installed".into());
-    }
-    let run = || -> Result<()> {
-        let flags = program("pkg-config")
-            .args(["--cflags", "--libs", "mish"])
-            .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
-            .read()?;
-        let binary = prefix.with_file_name("quickstart");
-        program("g++")
-            .args(["-std=c++11", "examples/quickstart.cpp", "-o"])
-            .arg(&binary)
-            .args(flags.split_whitespace())
-            .arg("-ldl")
-            .check()?;
-        program(&binary)
-            .env("LD_LIBRARY_PATH", prefix.join("lib"))
-            .read()
-            .map(|_| ())
-    };
-    report(run())
+fn pkg_config(prefix: &Path) -> Result<()> {
+    tools::need("pkg-config")?;
+    let binary = prefix.with_file_name("quickstart");
+    // What it says is quoted for a shell.
+    let compile = r#"eval "g++ -std=c++11 examples/quickstart.cpp -ldl \
+        $(pkg-config --cflags --libs mish)" '-o "$0"'"#;
+    program("sh")
+        .args(["-c", compile])
+        .arg(&binary)
+        .env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig"))
+        .check()?;
+    program(&binary)
+        .env("LD_LIBRARY_PATH", prefix.join("lib"))
+        .read()
+        .map(drop)
 }
 
-fn example(cmake: &Path, python: &Path, prefix: &Path) -> Result<()> {
-    let torch = program(python)
+fn example(python: &Path, prefix: &Path) -> Result<()> {
+    let folders = program(python)
         .args([
             "-c",
-            "import torch; print(torch.utils.cmake_prefix_path, end='')",
+            "import ninja, torch; print(torch.utils.cmake_prefix_path, ninja.BIN_DIR, sep='\\n')",
         ])
         .read()
         .context("PyTorch's CMake folder")?;
+    let (torch, ninja) = folders.trim().split_once('\n').context("two folders")?;
     let build = paths::target().join("cpp/libtorch");
-    program(cmake)
-        .args(["-S", "examples/libtorch", "-B"])
+    cmake(python)
+        .args(["-G", "Ninja", "-S", "examples/libtorch", "-B"])
         .arg(&build)
+        .arg(format!("-DCMAKE_MAKE_PROGRAM={ninja}/ninja"))
         .arg(format!("-DCMAKE_PREFIX_PATH={};{torch}", prefix.display()))
         .arg("-DCMAKE_BUILD_TYPE=Release")
         .read()?;
-    program(cmake).arg("--build").arg(&build).read()?;
+    cmake(python).arg("--build").arg(&build).read()?;
     program(build.join("libtorch")).check()
-}
-
-fn report(result: Result<()>) -> Outcome {
-    if let Err(error) = &result {
-        println!("{error:#}");
-    }
-    Outcome::of(result.is_ok())
 }

@@ -8,11 +8,15 @@ mod command;
 mod cross;
 mod debian;
 mod demo;
+mod deps;
+mod disk;
 mod examples;
+mod fresh;
 mod gate;
 mod julia;
 mod kernel_math;
 mod libtorch;
+mod msrv;
 mod mutants;
 mod neon;
 mod outcome;
@@ -20,10 +24,13 @@ mod overhead;
 mod paths;
 mod python;
 mod record;
+mod setup;
 mod supply;
 mod sweep;
 mod test;
 mod toolchain;
+mod tools;
+mod tree;
 mod trust;
 mod wheel;
 
@@ -53,6 +60,9 @@ cargo xtask <task>
              with every Python on the PATH, each in an environment of its own; [--out FILE]
   trust      the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
              planted bugs; the dependencies
+  fresh      as root: minimal Debian systems with what the README lists, in which an ordinary user
+             unpacks a tarball and runs the demo and some of the tests  [RELEASE...]
+  where      the root of this clone and the folder in which the tasks build
   bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
 ";
 
@@ -60,7 +70,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            eprintln!("xtask: {error:#}{}", disk::was_full());
             ExitCode::FAILURE
         }
     }
@@ -70,6 +80,15 @@ fn run() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let task = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
+    if matches!(task.as_str(), "" | "help" | "--help" | "-h") {
+        print!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    paths::find()?;
+    if let Some(code) = elsewhere()? {
+        return Ok(code);
+    }
+    let _alone = alone()?;
     match task.as_str() {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
         "bench" => bench::run(&rest)?,
@@ -80,12 +99,41 @@ fn run() -> Result<ExitCode> {
         "sweep" => sweep::run(&rest)?,
         "trust" => return trust::run(&rest),
         "wheel" => return wheel::run(&rest),
+        "where" => println!("{}\n{}", paths::root().display(), paths::target().display()),
+        "fresh" => return fresh::run(&rest),
         "bindings" => command::cargo()
             .args(["run", "--quiet", "--package", "xtask-bindings", "--"])
             .args(&rest)
             .check()?,
-        "" | "help" | "--help" | "-h" => print!("{USAGE}"),
         other => bail!("unknown task {other}\n\n{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// If this program was built in a folder that serves several clones, it may be another's: runs
+/// the one that is built in this clone's part of it.
+fn elsewhere() -> Result<Option<ExitCode>> {
+    let target = paths::target().canonicalize();
+    if target.is_ok_and(|target| std::env::current_exe().is_ok_and(|me| me.starts_with(target))) {
+        return Ok(None);
+    }
+    let status = command::cargo()
+        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
+        .status()?;
+    Ok(Some(ExitCode::from(
+        status.code().map_or(1, |code| code as u8),
+    )))
+}
+
+/// Waits until no other task runs in this clone, which would build and remove the same files.
+fn alone() -> Result<std::fs::File> {
+    let lock = deps::lock(&paths::target().join("xtask.lock"), || {
+        println!("waiting for another task in this clone");
+    })?;
+    // What an interrupted run left.
+    let temporary = paths::target().join("tmp");
+    deps::remove(&temporary)?;
+    std::fs::create_dir_all(temporary)?;
+    Ok(lock)
 }

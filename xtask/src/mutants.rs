@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 
 use crate::command::{cargo, program};
-use crate::{build, paths, record};
+use crate::{build, paths, record, tree};
 
 /// A planted bug.
 struct Mutant {
@@ -130,19 +130,7 @@ fn read() -> Result<Vec<Mutant>> {
 /// A copy of what the repository holds, in the ignored folder.
 fn copy() -> Result<PathBuf> {
     let tree = paths::target().join("mutants/tree");
-    let files = program("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .read()?;
-    for file in files.lines() {
-        let (from, to) = (paths::root().join(file), tree.join(file));
-        let Ok(bytes) = fs::read(&from) else { continue };
-        // Times of files that stay as they are tell cargo that nothing changed.
-        if fs::read(&to).is_ok_and(|old| old == bytes) {
-            continue;
-        }
-        fs::create_dir_all(to.parent().context("a folder")?)?;
-        fs::write(to, bytes)?;
-    }
+    tree::copy(&tree)?;
     let deps = tree.join(".deps");
     if !deps.exists() {
         symlink(paths::deps(), deps)?;

@@ -115,6 +115,8 @@ fn headers() -> Outcome {
             }
         }
     }
+    // A compiler that is missing is so for every standard.
+    not_run.dedup();
     Outcome::Ran {
         passed,
         failed,

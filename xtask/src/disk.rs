@@ -13,9 +13,9 @@ static SEEN: AtomicBool = AtomicBool::new(false);
 
 /// After a failure: what to say about the disk in the same line, if it is full.
 pub fn full() -> String {
-    let folders = [paths::root(), paths::target()];
+    let folders = [paths::deps(), paths::target().to_path_buf()];
     let Some((folder, free)) = (folders.into_iter())
-        .filter_map(|folder| Some((folder, free(folder)?)))
+        .filter_map(|folder| free(&folder).map(|free| (folder, free)))
         .find(|(_, free)| *free < LITTLE)
     else {
         return String::new();

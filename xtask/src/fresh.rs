@@ -18,6 +18,20 @@ const RELEASES: [(&str, &str); 3] = [("11", "bullseye"), ("12", "bookworm"), ("1
 /// The folder into which the user unpacks: with a space, and with a letter that is not ASCII.
 const CLONE: &str = "/home/visitor/a clone für Mish";
 
+/// The tests of a full run: those whose tools are often missing.
+const TESTS: [&str; 10] = [
+    "test",
+    "--no-torch",
+    "bindings",
+    "rust",
+    "gate",
+    "c",
+    "kernel math",
+    "trust",
+    "python",
+    "examples",
+];
+
 /// Mounts the system with a layer to write to, or a copy where layers cannot be had, and what
 /// the machine lends it: Rust, for which a release may be too old, crates and pip's downloads.
 /// All of that ends with this process.
@@ -48,16 +62,22 @@ chown 4321 pip
 exec "$@"
 "#;
 
-/// Runs everything in the releases named, or in 12 and 13.
+/// Runs everything, or with `--brief` the demo, in the releases named, or in 12 and 13.
 pub fn run(arguments: &[String]) -> Result<ExitCode> {
-    let numbers: Vec<&str> = match arguments.is_empty() {
-        true => vec!["12", "13"],
-        false => arguments.iter().map(String::as_str).collect(),
+    let (flags, mut numbers): (Vec<&str>, Vec<&str>) =
+        (arguments.iter().map(String::as_str)).partition(|argument| argument.starts_with("--"));
+    let in_full = match flags[..] {
+        [] => true,
+        ["--brief"] => false,
+        _ => bail!("usage: cargo xtask fresh [--brief] [RELEASE...]"),
     };
+    if numbers.is_empty() {
+        numbers = vec!["12", "13"];
+    }
     let mut results = Vec::new();
     for number in numbers {
         results.extend(test::timed(&format!("Debian {number}"), || {
-            in_release(number, true)
+            in_release(number, in_full)
         }));
     }
     Ok(test::summary(&results))
@@ -75,33 +95,25 @@ fn in_release(number: &str, in_full: bool) -> Vec<(String, Outcome)> {
         Err(error) => return vec![(name("a minimal system"), Outcome::failure(&error))],
     };
     let demo = ["demo", "--no-peers"];
-    let mut outcomes = vec![
-        (name("the demo"), Outcome::check(system.xtask(&demo))),
-        (
-            name("the demo again, offline"),
-            Outcome::check(system.offline(&demo)),
-        ),
+    type Step<'a> = (&'a str, &'a dyn Fn() -> Outcome);
+    let first: &[Step] = &[
+        ("the demo", &|| Outcome::check(system.xtask(&demo))),
+        ("the demo again, offline", &|| {
+            Outcome::check(system.offline(&demo))
+        }),
     ];
-    if in_full {
-        let tests = [
-            "test",
-            "--no-torch",
-            "bindings",
-            "rust",
-            "gate",
-            "c",
-            "kernel math",
-        ];
-        let more = ["trust", "python", "examples"];
-        let tests = Outcome::count(system.xtask(&[&tests[..], &more].concat()));
-        outcomes.push((name("tests"), tests));
-        outcomes.push((name("a full disk"), Outcome::result(system.full_disk())));
-    }
-    outcomes.push((
-        name("files outside the clone"),
-        Outcome::result(system.leaves_nothing()),
-    ));
-    outcomes
+    let full: &[Step] = &[
+        ("tests", &|| Outcome::count(system.xtask(&TESTS))),
+        ("a full disk", &|| Outcome::result(system.full_disk())),
+    ];
+    let last: &[Step] = &[("files outside the clone", &|| {
+        Outcome::result(system.leaves_nothing())
+    })];
+    [first, if in_full { full } else { &[] }, last]
+        .concat()
+        .into_iter()
+        .flat_map(|(what, step)| test::timed(what, || vec![(name(what), step())]))
+        .collect()
 }
 
 /// A system, with the repository unpacked in it.

@@ -34,6 +34,7 @@ mod tree;
 mod trust;
 mod wheel;
 
+use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -61,7 +62,7 @@ cargo xtask <task>
   trust      the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
              planted bugs; the dependencies
   fresh      as root: minimal Debian systems with what the README lists, in which an ordinary user
-             unpacks a tarball and runs the demo and some of the tests  [RELEASE...]
+             unpacks a tarball and runs the demo and some of the tests  [--brief] [RELEASE...]
   where      the root of this clone and the folder in which the tasks build
   bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
 ";
@@ -127,13 +128,27 @@ fn elsewhere() -> Result<Option<ExitCode>> {
 }
 
 /// Waits until no other task runs in this clone, which would build and remove the same files.
-fn alone() -> Result<std::fs::File> {
-    let lock = deps::lock(&paths::target().join("xtask.lock"), || {
-        println!("waiting for another task in this clone");
+fn alone() -> Result<fs::File> {
+    let target = paths::target();
+    let lock = deps::lock(&target.join("xtask.lock"), || {
+        eprintln!("waiting for another task in this clone");
     })?;
+    // What was built in a clone that was then renamed or copied names the old folder.
+    let mark = target.join("xtask.root");
+    let root = paths::root().as_os_str().as_encoded_bytes();
+    if fs::read(&mark).is_ok_and(|found| found != root) {
+        eprintln!("this clone was moved or copied: building anew");
+        for entry in fs::read_dir(target)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                deps::remove(&path)?;
+            }
+        }
+    }
+    fs::write(mark, root)?;
     // What an interrupted run left.
-    let temporary = paths::target().join("tmp");
+    let temporary = target.join("tmp");
     deps::remove(&temporary)?;
-    std::fs::create_dir_all(temporary)?;
+    fs::create_dir_all(temporary)?;
     Ok(lock)
 }

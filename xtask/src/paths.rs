@@ -66,7 +66,7 @@ fn own(folder: &Path, root: &Path) -> PathBuf {
     let mut hasher = DefaultHasher::new();
     root.hash(&mut hasher);
     let name = format!("libmish-{:016x}", hasher.finish());
-    match folder.starts_with(root) || folder.ends_with(&name) {
+    match folder == root.join("target") || folder.ends_with(&name) {
         true => folder.to_path_buf(),
         false => folder.join(name),
     }
@@ -83,7 +83,9 @@ mod tests {
         assert_ne!(a, b);
         assert!(a.starts_with(shared) && b.starts_with(shared));
         assert_eq!(own(&a, Path::new("/a")), a, "the second time");
-        let inside = Path::new("/a/target");
-        assert_eq!(own(inside, Path::new("/a")), inside);
+        let usual = Path::new("/a/target");
+        assert_eq!(own(usual, Path::new("/a")), usual);
+        // Where sources are, nothing is removed.
+        assert!(own(Path::new("/a"), Path::new("/a")).starts_with("/a/libmish-"));
     }
 }

@@ -16,6 +16,7 @@ pub fn all() -> Vec<(String, Outcome)> {
             "clones and target folders".into(),
             Outcome::result(clones()),
         ),
+        ("RUSTFLAGS".into(), Outcome::result(flags())),
         ("cargo install".into(), Outcome::result(install())),
     ]
 }
@@ -32,9 +33,12 @@ fn clones() -> Result<()> {
     tree::copy(&second)?;
 
     expect(&first, |cargo| cargo, &first.join("target"))?;
-    // With what was built in it.
+    // With what was built in it, which may name its folder.
+    fs::create_dir_all(first.join("target/release"))?;
     fs::rename(&first, &renamed)?;
     expect(&renamed, |cargo| cargo, &renamed.join("target"))?;
+    let stale = renamed.join("target/release");
+    ensure!(!stale.exists(), "{} was kept", stale.display());
     fs::rename(&renamed, &first)?;
 
     let clones = [&first, &second];
@@ -111,6 +115,21 @@ fn place(clone: &Path, set: impl Fn(Program) -> Program) -> Result<PathBuf> {
         clone.display()
     );
     Ok(target.unwrap_or_default())
+}
+
+/// What is for every processor is refused, with the reason, where cargo compiles for one.
+fn flags() -> Result<()> {
+    let clone = paths::target().join("setup/first");
+    let (built, text) = plain("cargo", &clone)
+        .args(["xtask", "wheel"])
+        .without_env("CARGO_TARGET_DIR")
+        .env("RUSTFLAGS", "-Ctarget-cpu=x86-64-v3")
+        .output()?;
+    ensure!(
+        !built && text.contains("RUSTFLAGS has a target-cpu"),
+        "{text}"
+    );
+    Ok(())
 }
 
 /// There is no program to install, and cargo's words for that say how to use a library.

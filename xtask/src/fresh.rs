@@ -239,7 +239,7 @@ impl System {
     /// The visitor's files are all in the clone, but for a shell's first ones and what cargo
     /// always keeps.
     fn leaves_nothing(&self) -> Result<()> {
-        let script = r#"cd system; find . -xdev -user 4321 -not -path ".$1" -not -path ".$1/*" \
+        let script = r#"cd system; find . -xdev -user 4321 -not -path ".$1" -not -path ".$1/*" -not -path "./opt/*" \
             -not -path ./home/visitor -not -path "./home/visitor/.*rc" \
             -not -path "./home/visitor/.*profile" -not -path "./home/visitor/.bash_logout""#;
         let left = self

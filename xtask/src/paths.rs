@@ -1,5 +1,6 @@
 //! Where things are: asked at run time, for a binary outlives the folder it was compiled in.
 
+use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -56,8 +57,14 @@ fn find_target() -> Result<PathBuf> {
         .args(["metadata", "--no-deps", "--format-version", "1"])
         .read()?;
     let folder = json_strings(&metadata, "target_directory");
-    let folder = folder.first().context("cargo names no target folder")?;
-    Ok(own(Path::new(folder), root()))
+    let folder = Path::new(folder.first().context("cargo names no target folder")?);
+    let part = own(folder, root());
+    let create = || {
+        fs::create_dir_all(&part)?;
+        // A relative folder leaves its dots in the name.
+        part.canonicalize()
+    };
+    create().with_context(|| part.display().to_string())
 }
 
 /// A folder elsewhere may serve several clones, which cargo takes for one another: it tells

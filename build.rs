@@ -281,7 +281,10 @@ impl Nvrtc {
 /// The first NVRTC 12.9 among the project's own and the installed toolkits.
 fn find_nvrtc() -> Result<Nvrtc, String> {
     let root = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let mut folders = vec![root.join(".deps/cuda/nvidia/cuda_nvrtc/lib")];
+    // A packaged crate is verified in a folder below the repository's.
+    let mut folders: Vec<PathBuf> = (root.ancestors())
+        .map(|folder| folder.join(".deps/cuda/nvidia/cuda_nvrtc/lib"))
+        .collect();
     for variable in ["CUDA_PATH", "CUDA_HOME"] {
         println!("cargo::rerun-if-env-changed={variable}");
         if let Some(toolkit) = env::var_os(variable) {
@@ -310,8 +313,8 @@ fn find_nvrtc() -> Result<Nvrtc, String> {
         false => format!(" ({})", reasons.join("; ")),
     };
     Err(format!(
-        "NVRTC 12.9 was not found{seen}: run `cargo xtask build`, which fetches it, \
-         or set CUDA_PATH to a CUDA 12.9 toolkit, or build with --no-default-features"
+        "NVRTC 12.9 was not found{seen}: run `cargo xtask build` in the repository, which \
+         fetches it, or set CUDA_PATH to a CUDA 12.9 toolkit, or build with --no-default-features"
     ))
 }
 

@@ -25,9 +25,10 @@ def library():
             "libmish.so: set MISH_LIBRARY to a built one, or install from the repository with "
             "Rust's cargo on the PATH"
         )
-    subprocess.run(["cargo", "xtask", "build"], cwd=ROOT, check=True)
-    target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
-    return target / "release" / "libmish.so"
+    # Where cargo builds is for it to say.
+    build = ["cargo", "xtask", "build"]
+    said = subprocess.run(build, cwd=ROOT, check=True, stdout=subprocess.PIPE, encoding="utf-8")
+    return Path(said.stdout.rpartition("built ")[2].strip())
 
 
 class BuildWithLibrary(build_py):

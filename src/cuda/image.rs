@@ -281,7 +281,8 @@ mod tests {
 
     /// Where `cargo xtask test` puts the disassembler.
     fn nvdisasm() -> PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join(".deps/nvdisasm/nvidia/cu13/bin/nvdisasm")
+        let root = std::env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it");
+        Path::new(&root).join(".deps/nvdisasm/nvidia/cu13/bin/nvdisasm")
     }
 
     #[test]

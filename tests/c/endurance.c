@@ -55,8 +55,14 @@ static int round_of_calls(long i) {
     }
 }
 
-/* Bytes that the allocator has given out. */
-static size_t allocated(void) { return mallinfo2().uordblks; }
+/* Bytes that the allocator has given out; before glibc 2.33 only a narrow number tells. */
+static size_t allocated(void) {
+#if __GLIBC_PREREQ(2, 33)
+    return mallinfo2().uordblks;
+#else
+    return (unsigned)mallinfo().uordblks;
+#endif
+}
 
 int main(int argc, char **argv) {
     const long calls = argc > 1 ? strtol(argv[1], NULL, 10) : 1000000;

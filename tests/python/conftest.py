@@ -3,13 +3,24 @@ of what is installed."""
 
 import ctypes
 import os
+import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 
 if not os.environ.get("MISH_TEST_INSTALLED"):
     sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bindings" / "python"))
+
+
+@pytest.fixture
+def inductor():
+    """For tests of torch.compile, which compiles C++ that includes Python's headers."""
+    if not shutil.which(os.environ.get("CXX", "g++")):
+        pytest.skip("torch.compile: g++ is not installed")
+    if not (Path(sysconfig.get_path("include")) / "Python.h").exists():
+        pytest.skip("torch.compile: Python's headers (python3-dev) are not installed")
 
 
 @pytest.fixture

@@ -193,6 +193,7 @@ def test_opcheck(plain):
         torch.library.opcheck(getattr(getattr(OPS, plain + name), overload), args, kwargs)
 
 
+@pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("dynamic", (False, True))
 @pytest.mark.parametrize("inplace", (False, True))
 def test_compile(dynamic, inplace):

@@ -163,6 +163,7 @@ assert "libmish" not in torch.compiler.config.cache_key_tag
 
 
 # The second takes the first one's caches on disk, which must not be mixed up.
+@pytest.mark.usefixtures("inductor")
 def test_compiled_code(tmp_path):
     for first, double in ((False, False), (False, False), (True, True)):
         code = COMPILED.format(import_first=first, double_backward=double)

@@ -135,6 +135,7 @@ def test_graphed_training_step():
     assert all(torch.isfinite(g).all() for g in got)
 
 
+@pytest.mark.usefixtures("inductor")
 @pytest.mark.parametrize("mode", ("default", "reduce-overhead"))
 def test_compile(mode):
     step = torch.compile(lambda x: mish.torch.mish(x * 2).sum(), fullgraph=True, mode=mode)

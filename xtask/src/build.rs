@@ -1,23 +1,27 @@
 //! `cargo xtask build`: the release library.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::{command, paths};
+use crate::command::{Program, cargo};
+use crate::{toolchain, tools};
 
 /// Builds the release library, after installing the kernel compiler if none is found; returns
 /// its path.
 pub fn library() -> Result<PathBuf> {
-    crate::toolchain::ensure()?;
-    command::cargo()
-        .args(["build", "--release", "--package", "libmish"])
-        .check()?;
-    Ok(paths::target().join("release/libmish.so"))
+    tools::check()?;
+    toolchain::ensure()?;
+    release("libmish").built("libmish.so")
+}
+
+/// Cargo, to build a package as it is released.
+pub fn release(package: &str) -> Program {
+    cargo().args(["build", "--release", "--package", package])
 }
 
 /// A number that changes with the files of a folder.
-pub fn fingerprint(folder: &std::path::Path) -> Result<String> {
+pub fn fingerprint(folder: &Path) -> Result<String> {
     let mut files: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
     files.sort_by_key(std::fs::DirEntry::file_name);
     let mut hasher = std::hash::DefaultHasher::new();

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::command::{Program, is_installed, program};
+use crate::command::{Program, program};
 use crate::outcome::Outcome;
 use crate::paths;
+use crate::tools::{need, need_baseline, need_flags};
 
 const STRICT: [&str; 5] = ["-Wall", "-Wextra", "-Wpedantic", "-Werror", "-Iinclude"];
 
@@ -59,11 +60,6 @@ pub fn all(library: &Path) -> Vec<(String, Outcome)> {
     for (compiler, standard, name, sources) in PROGRAMS {
         let sources = sources_of(sources);
         let title = format!("{}: {name}", if compiler == "gcc" { "C" } else { "C++" });
-        if !is_installed(compiler) {
-            let reason = format!("{compiler} is not installed");
-            outcomes.push((title, Outcome::NotRun(reason)));
-            continue;
-        }
         match compile(compiler, standard, &sources, name, library) {
             Ok(binary) => {
                 outcomes.push((title.clone(), Outcome::count(linked(&binary, library))));
@@ -78,10 +74,7 @@ pub fn all(library: &Path) -> Vec<(String, Outcome)> {
                     outcomes.push((format!("{title} under Valgrind"), outcome));
                 }
             }
-            Err(error) => {
-                println!("{error:#}");
-                outcomes.push((title.clone(), Outcome::of(false)));
-            }
+            Err(error) => outcomes.push((title.clone(), Outcome::failure(&error))),
         }
         let sanitized = sanitized(compiler, standard, &sources, name, library);
         outcomes.push((format!("{title} under ASan and UBSan"), sanitized));
@@ -93,19 +86,20 @@ pub fn all(library: &Path) -> Vec<(String, Outcome)> {
 fn headers() -> Outcome {
     let (mut passed, mut failed, mut not_run) = (0, 0, Vec::new());
     for compiler in &COMPILERS {
-        if !is_installed(compiler.name) {
-            not_run.push(format!("{} is not installed", compiler.name));
-            continue;
-        }
         let headers: &[&str] = match compiler.language {
             "c" => &["include/mish.h"],
             _ => &["include/mish.h", "include/mish.hpp"],
         };
         for standard in compiler.standards {
+            let flag = format!("-std={standard}");
+            if let Err(missing) = need_flags(compiler.name, compiler.language, &[&flag]) {
+                not_run.push(missing.to_string());
+                continue;
+            }
             for header in headers {
                 let check = program(compiler.name)
                     .args(STRICT)
-                    .arg(format!("-std={standard}"))
+                    .arg(&flag)
                     .args(["-fsyntax-only", "-x", compiler.language])
                     // As the main file of a compilation, a header draws warnings of its own.
                     .args(["-include", header, "/dev/null"])
@@ -120,6 +114,8 @@ fn headers() -> Outcome {
             }
         }
     }
+    // A compiler that is missing is so for every standard.
+    not_run.dedup();
     Outcome::Ran {
         passed,
         failed,
@@ -163,19 +159,16 @@ fn sanitized(
 ) -> Outcome {
     let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
     let name = format!("{name}-sanitized");
-    let root = paths::root();
-    match compile_with(&root, compiler, standard, sources, &name, library, &flags) {
-        Ok(binary) => Outcome::count(
-            linked(&binary, library)
-                // Its allocator has no statistics: the leak checker is what watches.
-                .env("ASAN_OPTIONS", "detect_leaks=1")
-                .env("UBSAN_OPTIONS", "print_stacktrace=1"),
-        ),
-        Err(error) => {
-            println!("{error:#}");
-            Outcome::of(false)
-        }
-    }
+    let binary = need_flags(compiler, "c", &flags).and_then(|()| {
+        let root = paths::root();
+        compile_with(&root, compiler, standard, sources, &name, library, &flags)
+    });
+    Outcome::count_if(binary.map(|binary| {
+        linked(&binary, library)
+            // Its allocator has no statistics: the leak checker is what watches.
+            .env("ASAN_OPTIONS", "detect_leaks=1")
+            .env("UBSAN_OPTIONS", "print_stacktrace=1")
+    }))
 }
 
 fn compile_with(
@@ -187,6 +180,7 @@ fn compile_with(
     library: &Path,
     flags: &[&str],
 ) -> Result<PathBuf> {
+    need(compiler)?;
     let folder = paths::target().join("c");
     fs::create_dir_all(&folder)?;
     let binary = folder.join(name);
@@ -214,8 +208,9 @@ pub fn linked(binary: &Path, library: &Path) -> Program {
 }
 
 fn valgrind(binary: &Path, library: &Path, arguments: &[&str]) -> Outcome {
-    if !is_installed("valgrind") {
-        return Outcome::NotRun("valgrind is not installed".into());
+    // Valgrind does not know the newest instructions.
+    if let Err(missing) = need("valgrind").and_then(|()| need_baseline("Valgrind's run")) {
+        return Outcome::failure(&missing);
     }
     let libraries = library.parent().unwrap_or(Path::new("."));
     Outcome::check(

@@ -2,19 +2,50 @@
 
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Command, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::paths;
+use crate::{disk, paths};
+
+/// Where programs keep what they would leave in the user's folders, below the target folder.
+const CACHES: [(&str, &str); 7] = [
+    ("TMPDIR", "tmp"),
+    // pip, zig, cargo-zigbuild and others.
+    ("XDG_CACHE_HOME", "cache"),
+    ("MPLCONFIGDIR", "cache/matplotlib"),
+    ("TORCHINDUCTOR_CACHE_DIR", "cache/inductor"),
+    ("TRITON_CACHE_DIR", "cache/triton"),
+    ("CUDA_CACHE_PATH", "cache/cuda"),
+    ("JULIA_DEPOT_PATH", "cache/julia"),
+];
 
 /// A program to run.
 pub struct Program(Command);
 
 /// A program by name or path.
 pub fn program(name: impl AsRef<OsStr>) -> Program {
+    let target = paths::target();
+    let mut program = plain(name, paths::root())
+        .env("CARGO_TARGET_DIR", target)
+        // This program runs, so it names this machine, and changes nothing but folders' names.
+        .without_env("CARGO_BUILD_TARGET");
+    for (variable, folder) in CACHES {
+        program = program.env(variable, target.join(folder));
+    }
+    program
+}
+
+/// A program, run in a folder, that may write where it likes.
+pub fn plain(name: impl AsRef<OsStr>, folder: &Path) -> Program {
     let mut command = Command::new(name);
-    command.current_dir(paths::root()).stdin(Stdio::null());
+    command
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        // What it says is read.
+        .env("LC_ALL", "C.UTF-8")
+        .env_remove("LANGUAGE");
     Program(command)
 }
 
@@ -23,10 +54,32 @@ pub fn cargo() -> Program {
     program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// Whether a program of this name is on the PATH.
-pub fn is_installed(name: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(name).is_file()))
+/// Every string behind a key of JSON text, be it one or a list of them.
+pub fn json_strings(text: &str, key: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for (at, marker) in text.match_indices(&format!("\"{key}\":")) {
+        let mut rest = &text[at + marker.len()..];
+        let is_list = rest.starts_with('[');
+        rest = rest.strip_prefix('[').unwrap_or(rest);
+        while let Some(inside) = rest.strip_prefix('"') {
+            let mut string = String::new();
+            let mut characters = inside.char_indices();
+            rest = "";
+            while let Some((at, character)) = characters.next() {
+                match character {
+                    '"' => {
+                        rest = &inside[at + 1..];
+                        break;
+                    }
+                    '\\' => string.extend(characters.next().map(|(_, escaped)| escaped)),
+                    other => string.push(other),
+                }
+            }
+            found.push(string);
+            rest = rest.strip_prefix(',').filter(|_| is_list).unwrap_or("");
+        }
+    }
+    found
 }
 
 impl Program {
@@ -55,17 +108,22 @@ impl Program {
     }
 
     /// Runs it in a folder other than the root.
-    pub fn current_dir(mut self, folder: impl AsRef<std::path::Path>) -> Self {
+    pub fn current_dir(mut self, folder: impl AsRef<Path>) -> Self {
         self.0.current_dir(folder);
         self
     }
 
+    /// Runs it with its output shown; returns how it ended.
+    pub fn status(mut self) -> Result<ExitStatus> {
+        self.0.status().with_context(|| self.line())
+    }
+
     /// Runs it with its output shown; an error if it fails.
-    pub fn check(mut self) -> Result<()> {
+    pub fn check(self) -> Result<()> {
         let line = self.line();
-        let status = self.0.status().with_context(|| line.clone())?;
+        let status = self.status()?;
         if !status.success() {
-            bail!("{line}: {status}");
+            bail!("{line}: {status}{}", disk::full());
         }
         Ok(())
     }
@@ -94,7 +152,7 @@ impl Program {
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         if !output.status.success() {
             output.stderr.as_slice().read_to_string(&mut text)?;
-            bail!("{line}: {}\n{text}", output.status);
+            bail!("{line}: {}{}\n{text}", output.status, disk::full());
         }
         Ok(text)
     }
@@ -109,11 +167,46 @@ impl Program {
         ))
     }
 
+    /// Runs a build of cargo's; returns the file of this name that it made, wherever its
+    /// configuration put it.
+    pub fn built(mut self, name: &str) -> Result<PathBuf> {
+        self.0.stderr(Stdio::inherit());
+        let messages = self
+            .args(["--message-format", "json-render-diagnostics"])
+            .read()?;
+        json_strings(&messages, "filenames")
+            .into_iter()
+            .map(PathBuf::from)
+            .find(|file| file.file_name().is_some_and(|found| found == name))
+            .with_context(|| format!("cargo did not build {name}"))
+    }
+
     fn line(&self) -> String {
         let words = std::iter::once(self.0.get_program()).chain(self.0.get_args());
         words
             .map(|word| word.to_string_lossy())
             .collect::<Vec<_>>()
             .join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_strings_of_json() {
+        let text = r#"{"a":"/x y/ü","b":["1","2 \"3\" \\"],"c":[],"d":null}{"a":"z"}"#;
+        assert_eq!(json_strings(text, "a"), ["/x y/ü", "z"]);
+        assert_eq!(json_strings(text, "b"), ["1", r#"2 "3" \"#]);
+        assert!(json_strings(text, "c").is_empty() && json_strings(text, "d").is_empty());
+    }
+
+    #[test]
+    fn programs_speak_one_language_and_write_below_the_target_folder() {
+        let said = program("sh").args(["-c", "echo $LC_ALL; echo $TMPDIR; echo $XDG_CACHE_HOME"]);
+        let said = said.read().unwrap();
+        let target = paths::target().display();
+        assert_eq!(said, format!("C.UTF-8\n{target}/tmp\n{target}/cache\n"));
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{Program, program};
 use crate::debian::{self, Suite};
-use crate::{paths, wheel};
+use crate::{deps, paths, wheel};
 
 /// The architecture as rustc names it.
 pub const TARGET: &str = "aarch64-unknown-linux-gnu";
@@ -32,6 +32,8 @@ const PRESENT: [&str; 3] = ["gcc", "libc-dev", "binutils"];
 /// What is linked and emulated, and nothing that it needs.
 const EMULATED: [&str; 2] = ["libc6:arm64", "libgcc-s1:arm64"];
 const EMULATOR: &str = "usr/bin/qemu-aarch64";
+/// The script that runs a program in it.
+const EMULATE: &str = "emulate-aarch64";
 
 /// The first processor with the instruction set: no extension of it is there.
 const CPU: &str = "cortex-a53";
@@ -44,41 +46,31 @@ pub struct Tools {
 impl Tools {
     /// Fetches them where they are not yet.
     pub fn ensure() -> Result<Tools> {
-        let folder = paths::deps().join("aarch64");
-        let tools = Tools { folder };
-        let stamp = tools.folder.join("installed.txt");
-        let wanted = format!("{SUITES:?} {OLDEST_RUST} {HOST:?} {PRESENT:?} {EMULATED:?}\n");
-        if fs::read_to_string(&stamp).is_ok_and(|found| found.starts_with(&wanted)) {
-            return Ok(tools);
-        }
         debian::require_tools()?;
-        println!("fetching a compiler for AArch64 and an emulator (270 MB) into .deps/aarch64");
-        // Into a folder beside it first, so that an interrupted fetch leaves nothing half done.
-        let partial = paths::deps().join("aarch64.partial");
-        let mut reasons = Vec::new();
-        for suite in SUITES {
-            remove(&partial)?;
-            match fetch(suite, &partial) {
-                Ok(found) => {
-                    fs::write(partial.join("installed.txt"), format!("{wanted}{found}"))?;
-                    remove(&tools.folder)?;
-                    fs::rename(&partial, &tools.folder)?;
-                    return Ok(tools);
-                }
-                Err(error) => {
-                    println!("Debian {suite}: {error:#}");
-                    reasons.push(format!("Debian {suite}: {error}"));
+        let wanted =
+            format!("{SUITES:?} {OLDEST_RUST} {HOST:?} {PRESENT:?} {EMULATED:?} {EMULATE}\n");
+        let folder = deps::ensure("aarch64", &wanted, |folder| {
+            println!("fetching a compiler for AArch64 and an emulator (270 MB) into .deps/aarch64");
+            let mut reasons = Vec::new();
+            for suite in SUITES {
+                match fetch(suite, folder) {
+                    Ok(names) => return Ok(names),
+                    Err(error) => {
+                        println!("Debian {suite}: {error:#}");
+                        reasons.push(format!("Debian {suite}: {error}"));
+                        deps::remove(folder)?;
+                    }
                 }
             }
-        }
-        bail!("{}", reasons.join("; "));
+            bail!("{}", reasons.join("; "));
+        })?;
+        Ok(Tools { folder })
     }
 
     /// A cargo that builds for AArch64 and runs what it builds in the emulator; its output is in
     /// [`Tools::output`].
     pub fn cargo(&self, command: &str) -> Result<Program> {
-        let runner = format!("{} {}", self.emulator().display(), self.flags().join(" "));
-        Ok(wheel::zigbuild()?
+        Ok(wheel::zigbuild(Some(&self.folder))?
             .args([command, "--release", "--target"])
             .arg(format!("{TARGET}.{}", wheel::GLIBC))
             .arg("--target-dir")
@@ -92,7 +84,8 @@ impl Tools {
                 "-Csymbol-mangling-version=v0",
             )
             .env("CARGO_PROFILE_RELEASE_STRIP", "none")
-            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", runner))
+            // By its name: cargo splits the variable at spaces, which the folder may have.
+            .env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER", EMULATE))
     }
 
     /// A file that [`Tools::cargo`] built.
@@ -102,7 +95,7 @@ impl Tools {
 
     /// A program for AArch64.
     pub fn emulated(&self, binary: &Path) -> Program {
-        program(self.emulator()).args(self.flags()).arg(binary)
+        program(self.folder.join(EMULATE)).arg(binary)
     }
 
     /// Their compiler, which is also one for this machine, with the standard library's source.
@@ -140,15 +133,6 @@ impl Tools {
     fn target(&self) -> PathBuf {
         paths::target().join("aarch64")
     }
-
-    fn emulator(&self) -> PathBuf {
-        self.folder.join("root").join(EMULATOR)
-    }
-
-    fn flags(&self) -> Vec<String> {
-        let root = self.folder.join("root").display().to_string();
-        ["-cpu", CPU, "-L", &root].map(str::to_owned).to_vec()
-    }
 }
 
 /// Fetches everything from a suite; returns the names of the packages.
@@ -172,16 +156,21 @@ fn fetch(name: &str, folder: &Path) -> Result<String> {
         .context("not all of its packages can be fetched")?;
     packages.sort();
     fs::create_dir_all(&root)?;
-    let mut names = String::new();
-    for package in &packages {
-        let name = package.file_name().unwrap_or_default().to_string_lossy();
-        // It emulates every machine there is.
+    // Of some packages a part is enough.
+    let mut whole = Vec::new();
+    for package in packages {
+        let name = package
+            .file_name()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
         if name.starts_with("qemu-user_") {
-            debian::unpack_file(package, EMULATOR, &root)?;
+            // It emulates every machine there is.
+            debian::unpack_file(&package, EMULATOR, &root)?;
         } else if name.starts_with("rust-src_") {
             // The compiler's own source is most of it.
             let release = version.split(['+', '-']).next().unwrap_or_default();
-            debian::unpack_file(package, &format!("usr/src/rustc-{release}/library"), &root)?;
+            debian::unpack_file(&package, &format!("usr/src/rustc-{release}/library"), &root)?;
             let link = root.join("usr/lib/rustlib/src/rust");
             fs::create_dir_all(link.parent().context("its folder")?)?;
             std::os::unix::fs::symlink(format!("../../../src/rustc-{release}"), link)?;
@@ -190,19 +179,23 @@ fn fetch(name: &str, folder: &Path) -> Result<String> {
             let file = format!(
                 "usr/lib/llvm-{clang}/lib/clang/{clang}/lib/linux/libclang_rt.tsan-x86_64.so"
             );
-            debian::unpack_file(package, &file, &root)?;
+            debian::unpack_file(&package, &file, &root)?;
             fs::rename(root.join(file), folder.join("libclang_rt.tsan-x86_64.so"))?;
         } else {
-            debian::unpack(package, &root)?;
+            whole.push(package);
         }
-        names.push_str(&format!("{name}\n"));
     }
-    remove(&apt)?;
+    let names = debian::unpack_all(&whole, &root)?;
+    deps::remove(&apt)?;
     // Where the emulator and the programs in it look for the C library.
     std::os::unix::fs::symlink("usr/lib", root.join("lib"))?;
-    launcher(folder, "rustc", r#"rustc --sysroot "$root/usr""#)?;
+    launcher(folder, "rustc", r#"rustc --sysroot "$here/root/usr""#)?;
     launcher(folder, "objdump", "aarch64-linux-gnu-objdump")?;
     launcher(folder, "strip", "aarch64-linux-gnu-strip")?;
+    debian::script(
+        &folder.join(EMULATE),
+        &format!("exec \"$here/root/{EMULATOR}\" -cpu {CPU} -L \"$here/root\" \"$@\"\n"),
+    )?;
     let text = program(folder.join("rustc")).arg("--version").read()?;
     println!("{} of Debian {name}", text.trim());
     Ok(names)
@@ -210,24 +203,12 @@ fn fetch(name: &str, folder: &Path) -> Result<String> {
 
 /// A script that runs one of the programs with the C library that was unpacked with it.
 fn launcher(folder: &Path, name: &str, command: &str) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let file = folder.join(name);
-    let script = format!(
-        "#!/bin/sh\nroot=\"${{0%/*}}/root\"\nlibraries=\"$root/usr/lib/x86_64-linux-gnu\"\n\
+    let text = format!(
+        "libraries=\"$here/root/usr/lib/x86_64-linux-gnu\"\n\
          exec \"$libraries/ld-linux-x86-64.so.2\" --library-path \"$libraries\" \
-         \"$root/usr/bin/\"{command} \"$@\"\n"
+         \"$here/root/usr/bin/\"{command} \"$@\"\n"
     );
-    fs::write(&file, script).with_context(|| file.display().to_string())?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o755))?;
-    Ok(())
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    Ok(())
+    debian::script(&folder.join(name), &text)
 }
 
 /// Whether a package's version, as `1.97.1+dfsg1-1`, is a release or a later one.

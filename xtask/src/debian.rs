@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::command::{Program, is_installed, program};
+use crate::command::{Program, program};
+use crate::tools::{Missing, need};
 
 const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
@@ -19,7 +20,7 @@ pub struct Suite {
 impl Suite {
     /// Fetches the suite's list of packages, in these architectures, the machine's first.
     pub fn open(folder: &Path, name: &str, architectures: &[&str]) -> Result<Suite> {
-        let mirror = mirror(&sources()?).context("no Debian mirror in the apt configuration")?;
+        let mirror = mirror()?;
         fs::create_dir_all(folder.join("lists/partial"))?;
         fs::create_dir_all(folder.join("cache/archives/partial"))?;
         fs::write(folder.join("status"), "")?;
@@ -117,16 +118,13 @@ impl Suite {
 
 /// Fails unless this is a machine on which packages for x86-64 can be fetched and run.
 pub fn require_tools() -> Result<()> {
-    for tool in ["apt-get", "apt-cache", "dpkg-deb", "uname"] {
-        if !is_installed(tool) {
-            bail!("there is no {tool}, which Debian and its descendants have");
-        }
+    for tool in ["apt-get", "apt-cache", "dpkg-deb"] {
+        need(tool)?;
     }
-    let machine = program("uname").arg("-m").read()?;
-    if machine.trim() != "x86_64" {
-        bail!("the packages are for x86-64, not for {}", machine.trim());
+    match cfg!(target_arch = "x86_64") {
+        true => Ok(()),
+        false => Err(Missing("the packages are for x86-64".into()).into()),
     }
-    Ok(())
 }
 
 /// Unpacks a package.
@@ -135,6 +133,25 @@ pub fn unpack(package: &Path, folder: &Path) -> Result<()> {
         .arg("--extract")
         .args([package, folder])
         .read()?;
+    Ok(())
+}
+
+/// Unpacks packages; returns their names, a line each.
+pub fn unpack_all(packages: &[PathBuf], folder: &Path) -> Result<String> {
+    let mut names = String::new();
+    for package in packages {
+        unpack(package, folder)?;
+        names = names + &package.file_name().unwrap_or_default().to_string_lossy() + "\n";
+    }
+    Ok(names)
+}
+
+/// Writes a script that runs what was unpacked; in it `$here` is the folder in which it lies,
+/// wherever that is moved.
+pub fn script(file: &Path, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::write(file, format!("#!/bin/sh\nhere=\"${{0%/*}}\"\n{text}"))?;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o755))?;
     Ok(())
 }
 
@@ -182,9 +199,15 @@ fn sources() -> Result<String> {
         .join("\n"))
 }
 
+/// The mirror in the machine's configuration.
+pub fn mirror() -> Result<String> {
+    let none = || Missing("there is no Debian mirror in the apt configuration".into());
+    Ok(mirror_in(&sources()?).ok_or_else(none)?)
+}
+
 /// The mirror of Debian itself: the first address in a classic `deb` line or a `URIs:` field that
 /// ends in `/debian`.
-fn mirror(sources: &str) -> Option<String> {
+fn mirror_in(sources: &str) -> Option<String> {
     let addresses = sources.lines().flat_map(|line| {
         let line = line.trim();
         let is_source = line.starts_with("deb ")
@@ -208,18 +231,18 @@ fn candidate(policy: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{candidate, mirror};
+    use super::{candidate, mirror_in};
 
     #[test]
     fn finds_the_mirror_in_both_formats() {
         let classic = "# deb http://old.example/debian x main\n\
                        deb [arch=amd64] http://other.example/tools stable main\n\
                        deb [signed-by=/a b=c] http://mirror.example/debian/ bookworm main\n";
-        assert_eq!(mirror(classic).unwrap(), "http://mirror.example/debian");
+        assert_eq!(mirror_in(classic).unwrap(), "http://mirror.example/debian");
         let deb822 = "Types: deb\nURIs: https://mirror.example/debian\nSuites: bookworm\n";
-        assert_eq!(mirror(deb822).unwrap(), "https://mirror.example/debian");
+        assert_eq!(mirror_in(deb822).unwrap(), "https://mirror.example/debian");
         assert_eq!(
-            mirror("deb http://mirror.example/ubuntu noble main\n"),
+            mirror_in("deb http://mirror.example/ubuntu noble main\n"),
             None
         );
     }

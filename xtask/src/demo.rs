@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use crate::command::program;
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
-use crate::{build, examples, paths};
+use crate::{build, examples, paths, tools};
 
 /// Builds, runs every example, then Mish beside its peers on the ancestor's workload.
 pub fn run(arguments: &[String]) -> Result<()> {
@@ -26,6 +26,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
             }
         }
     }
+    tools::check()?;
     println!("[1/4] building the library");
     let library = build::library()?;
     println!(

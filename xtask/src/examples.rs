@@ -5,9 +5,9 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::{Program, cargo, is_installed, program};
+use crate::command::{Program, program};
 use crate::outcome::Outcome;
-use crate::{c_suite, julia, paths};
+use crate::{build, c_suite, julia, paths};
 
 /// The most units in the last place by which a printed value may miss the reference.
 const TOLERANCE: u32 = 2;
@@ -44,9 +44,6 @@ fn compiled(
     library: &Path,
     check: impl Check,
 ) -> Outcome {
-    if !is_installed(compiler) {
-        return Outcome::NotRun(format!("{compiler} is not installed"));
-    }
     let source = PathBuf::from(format!("examples/quickstart.{extension}"));
     let name = format!("quickstart-{extension}");
     match c_suite::compile(compiler, standard, &[source], &name, library) {
@@ -59,15 +56,11 @@ fn compiled(
 }
 
 fn rust(check: impl Check) -> Outcome {
-    let build = cargo()
-        .args(["build", "--quiet", "--release"])
-        .args(["--package", "libmish", "--example", "quickstart"])
-        .check();
-    match build {
-        Ok(()) => check(
-            &|| program(paths::target().join("release/examples/quickstart")),
-            &[],
-        ),
+    match build::release("libmish")
+        .args(["--example", "quickstart"])
+        .built("quickstart")
+    {
+        Ok(binary) => check(&|| program(&binary), &[]),
         Err(error) => Outcome::failure(&error),
     }
 }

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command::{Program, cargo, is_installed, program};
+use crate::command::{Program, json_strings, program};
 use crate::outcome::Outcome;
 use crate::python::CORE;
+use crate::tools::{is_installed, need_baseline};
 use crate::{build, c_suite, overhead, toolchain};
 
 /// Compares, or with `--write` takes the counts as they are into the file.
@@ -24,25 +25,18 @@ pub fn run(arguments: &[String]) -> Result<()> {
 /// As a test: every kernel of every image and instruction set is one; and what a CUDA call must
 /// not do on its way to the launch.
 pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
-    let counted = count(counter(library, python));
-    let quiet = match is_installed("gcc") {
-        true => count(calls(library).map(|calls| calls.arg("quiet"))),
-        false => Outcome::NotRun("gcc is not installed".into()),
-    };
+    let counted = need_baseline("the count").and_then(|()| counter(library, python));
+    let quiet = calls(library).map(|calls| calls.arg("quiet"));
     vec![
-        ("instructions per element".into(), counted),
-        ("a CUDA call: no allocation, no system call".into(), quiet),
+        (
+            "instructions per element".into(),
+            Outcome::count_if(counted),
+        ),
+        (
+            "a CUDA call: no allocation, no system call".into(),
+            Outcome::count_if(quiet),
+        ),
     ]
-}
-
-fn count(program: Result<Program>) -> Outcome {
-    match program {
-        Ok(program) => Outcome::count(program),
-        Err(error) => {
-            println!("{error:#}");
-            Outcome::of(false)
-        }
-    }
 }
 
 /// `tools/instructions.py` with what it counts.
@@ -80,17 +74,13 @@ fn calls(library: &Path) -> Result<Program> {
 
 /// Where the build script of the release library put the kernels' images.
 fn images() -> Result<PathBuf> {
-    let messages = cargo()
-        .args(["build", "--quiet", "--release", "--package", "libmish"])
-        .args(["--message-format", "json"])
+    let messages = build::release("libmish")
+        .args(["--quiet", "--message-format", "json"])
         .read()?;
-    let key = "\"out_dir\":\"";
-    messages
-        .lines()
-        .filter(|line| line.contains("build-script-executed"))
-        .filter_map(|line| line.split_once(key)?.1.split('"').next())
+    json_strings(&messages, "out_dir")
+        .into_iter()
         // The repository's own folder may have that name, too.
         .find(|folder| folder.contains("/build/libmish-"))
-        .map(|folder| Path::new(folder).join("kernels"))
+        .map(|folder| Path::new(&folder).join("kernels"))
         .context("cargo does not name the build script's folder")
 }

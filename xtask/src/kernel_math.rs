@@ -2,18 +2,13 @@
 
 use std::fs;
 
-use crate::command::{is_installed, program};
+use crate::command::program;
 use crate::outcome::Outcome;
-use crate::paths;
+use crate::{paths, tools};
 
 /// Compiles and runs `tests/kernels/math.cpp`.
 pub fn run() -> Outcome {
     let compiler = "g++";
-    if !is_installed(compiler) {
-        return Outcome::NotRun(format!(
-            "{compiler}, whose 128-bit floats are the reference, is not installed"
-        ));
-    }
     let folder = paths::target().join("kernels");
     let binary = folder.join("math");
     // Without the instruction, the C library's fma gives the same results more slowly.
@@ -21,8 +16,9 @@ pub fn run() -> Outcome {
     let fma = std::arch::is_x86_feature_detected!("fma").then_some("-mfma");
     #[cfg(not(target_arch = "x86_64"))]
     let fma: Option<&str> = None;
-    let compiled = fs::create_dir_all(&folder)
-        .map_err(anyhow::Error::from)
+    // Its 128-bit floats are the reference.
+    let compiled = tools::need_flags(compiler, "c++", &["-lquadmath"])
+        .and_then(|()| Ok(fs::create_dir_all(&folder)?))
         .and_then(|()| {
             program(compiler)
                 .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"])
@@ -36,11 +32,5 @@ pub fn run() -> Outcome {
                 .arg("-lquadmath")
                 .check()
         });
-    match compiled {
-        Ok(()) => Outcome::count(program(&binary)),
-        Err(error) => {
-            println!("{error:#}");
-            Outcome::of(false)
-        }
-    }
+    Outcome::count_if(compiled.map(|()| program(&binary)))
 }

@@ -8,11 +8,15 @@ mod command;
 mod cross;
 mod debian;
 mod demo;
+mod deps;
+mod disk;
 mod examples;
+mod fresh;
 mod gate;
 mod julia;
 mod kernel_math;
 mod libtorch;
+mod msrv;
 mod mutants;
 mod neon;
 mod outcome;
@@ -20,14 +24,18 @@ mod overhead;
 mod paths;
 mod python;
 mod record;
+mod setup;
 mod skips;
 mod supply;
 mod sweep;
 mod test;
 mod toolchain;
+mod tools;
+mod tree;
 mod trust;
 mod wheel;
 
+use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -54,6 +62,9 @@ cargo xtask <task>
              with every Python on the PATH, each in an environment of its own; [--out FILE]
   trust      the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
              planted bugs; the dependencies
+  fresh      as root: minimal Debian systems with what the README lists, in which an ordinary user
+             unpacks a tarball and runs the demo and some of the tests  [--brief] [RELEASE...]
+  where      the root of this clone and the folder in which the tasks build
   bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
 ";
 
@@ -61,7 +72,7 @@ fn main() -> ExitCode {
     match run() {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("xtask: {error:#}");
+            eprintln!("xtask: {error:#}{}", disk::was_full());
             ExitCode::FAILURE
         }
     }
@@ -71,6 +82,15 @@ fn run() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
     let task = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
+    if matches!(task.as_str(), "" | "help" | "--help" | "-h") {
+        print!("{USAGE}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    paths::find()?;
+    if let Some(code) = elsewhere()? {
+        return Ok(code);
+    }
+    let _alone = alone()?;
     match task.as_str() {
         "build" => build::library().map(|library| println!("built {}", library.display()))?,
         "bench" => bench::run(&rest)?,
@@ -81,12 +101,55 @@ fn run() -> Result<ExitCode> {
         "sweep" => sweep::run(&rest)?,
         "trust" => return trust::run(&rest),
         "wheel" => return wheel::run(&rest),
+        "where" => println!("{}\n{}", paths::root().display(), paths::target().display()),
+        "fresh" => return fresh::run(&rest),
         "bindings" => command::cargo()
             .args(["run", "--quiet", "--package", "xtask-bindings", "--"])
             .args(&rest)
             .check()?,
-        "" | "help" | "--help" | "-h" => print!("{USAGE}"),
         other => bail!("unknown task {other}\n\n{USAGE}"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// If this program was built in a folder that serves several clones, it may be another's: runs
+/// the one that is built in this clone's part of it.
+fn elsewhere() -> Result<Option<ExitCode>> {
+    let target = paths::target().canonicalize();
+    if target.is_ok_and(|target| std::env::current_exe().is_ok_and(|me| me.starts_with(target))) {
+        return Ok(None);
+    }
+    let status = command::cargo()
+        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .args(std::env::args_os().skip(1))
+        .status()?;
+    Ok(Some(ExitCode::from(
+        status.code().map_or(1, |code| code as u8),
+    )))
+}
+
+/// Waits until no other task runs in this clone, which would build and remove the same files.
+fn alone() -> Result<fs::File> {
+    let target = paths::target();
+    let lock = deps::lock(&target.join("xtask.lock"), || {
+        eprintln!("waiting for another task in this clone");
+    })?;
+    // What was built in a clone that was then renamed or copied names the old folder.
+    let mark = target.join("xtask.root");
+    let root = paths::root().as_os_str().as_encoded_bytes();
+    if fs::read(&mark).is_ok_and(|found| found != root) {
+        eprintln!("this clone was moved or copied: building anew");
+        for entry in fs::read_dir(target)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                deps::remove(&path)?;
+            }
+        }
+    }
+    fs::write(mark, root)?;
+    // What an interrupted run left.
+    let temporary = target.join("tmp");
+    deps::remove(&temporary)?;
+    fs::create_dir_all(temporary)?;
+    Ok(lock)
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result, ensure};
 use crate::command::{Program, cargo, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
-use crate::{build, c_suite, libtorch, paths, record};
+use crate::{build, c_suite, libtorch, paths, record, tree};
 
 /// The fewest bugs that `cargo xtask test` plants.
 const SHARE: usize = 8;
@@ -348,22 +348,10 @@ fn compiled(build: Program) -> Result<()> {
     Ok(())
 }
 
-/// Copies what the repository holds.
-fn copy(tree: &Path) -> Result<()> {
-    let files = program("git")
-        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
-        .read()?;
-    for file in files.lines() {
-        let (from, to) = (paths::root().join(file), tree.join(file));
-        let Ok(bytes) = fs::read(&from) else { continue };
-        // Times of files that stay as they are tell cargo that nothing changed.
-        if fs::read(&to).is_ok_and(|old| old == bytes) {
-            continue;
-        }
-        fs::create_dir_all(to.parent().context("a folder")?)?;
-        fs::write(to, bytes)?;
-    }
-    let deps = tree.join(".deps");
+/// A copy of what the repository holds, with its parts.
+fn copy(to: &Path) -> Result<()> {
+    tree::copy(to)?;
+    let deps = to.join(".deps");
     if !deps.exists() {
         symlink(paths::deps(), deps)?;
     }

@@ -1,6 +1,7 @@
 //! What a test step came to.
 
 use crate::command::Program;
+use crate::tools::Missing;
 
 /// The result of a step: how many tests ran, or why none could.
 pub enum Outcome {
@@ -34,16 +35,32 @@ impl Outcome {
 
     /// Runs a program as one test.
     pub fn check(program: Program) -> Outcome {
-        match program.check() {
+        Outcome::result(program.check())
+    }
+
+    /// One test that could not be made: not run for want of a tool, else failed; shows why.
+    pub fn failure(error: &anyhow::Error) -> Outcome {
+        if error.is::<Missing>() {
+            return Outcome::NotRun(format!("{error:#}"));
+        }
+        println!("{error:#}");
+        Outcome::of(false)
+    }
+
+    /// One test with this result.
+    pub fn result(result: anyhow::Result<()>) -> Outcome {
+        match result {
             Ok(()) => Outcome::pass(),
             Err(error) => Outcome::failure(&error),
         }
     }
 
-    /// One test that could not be made; shows why.
-    pub fn failure(error: &anyhow::Error) -> Outcome {
-        println!("{error:#}");
-        Outcome::of(false)
+    /// Counts as [`Outcome::count`] does, if there is a program to run.
+    pub fn count_if(program: anyhow::Result<Program>) -> Outcome {
+        match program {
+            Ok(program) => Outcome::count(program),
+            Err(error) => Outcome::failure(&error),
+        }
     }
 
     /// Runs `cargo test` or pytest and counts from their closing lines. A run without any such

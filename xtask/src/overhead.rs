@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::command::{Program, program};
-use crate::{build, c_suite, paths};
+use crate::{build, c_suite, paths, tools};
 
 /// Measures the calls of the C ABI (`bench/overhead.c`); writes the results to a file.
 pub fn c_abi(out: &Path) -> Result<()> {
@@ -31,6 +31,7 @@ pub fn on_stub(source: &str, name: &str, library: &Path) -> Result<Program> {
 
 /// The folder with the stub as `libcuda.so.1`.
 pub fn stub() -> Result<PathBuf> {
+    tools::need("gcc")?;
     let folder = paths::target().join("stub");
     fs::create_dir_all(&folder)?;
     program("gcc")

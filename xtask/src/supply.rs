@@ -8,9 +8,10 @@ use std::fs;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::{cargo, is_installed};
+use crate::command::cargo;
 use crate::outcome::Outcome;
 use crate::paths;
+use crate::tools::is_installed;
 
 /// A check, and what it found in words.
 type Check = fn() -> Result<String>;
@@ -19,9 +20,10 @@ type Check = fn() -> Result<String>;
 pub fn outcome() -> Outcome {
     let mut not_run = Vec::new();
     let (mut passed, mut failed) = (0, 0);
-    let checks: [(&str, Check); 4] = [
+    let checks: [(&str, Check); 5] = [
         ("sources and checksums", locked),
         ("licences", licences),
+        ("what is published", contents),
         ("withdrawn versions", withdrawn),
         ("hashes of fetched programs", pins),
     ];
@@ -180,14 +182,60 @@ fn split(text: &str, by: &str) -> Vec<String> {
     parts
 }
 
-/// No locked version was withdrawn: packing the library asks the registry about each.
+/// The published crate has what it is built from and what says how to use it, and neither
+/// measurements nor pictures.
+fn contents() -> Result<String> {
+    let list = cargo()
+        .args(["package", "--package", "libmish", "--list", "--allow-dirty"])
+        .read()?;
+    let wanted = |file: &str| {
+        let parts = [
+            "src/",
+            "kernels/",
+            "include/",
+            "examples/quickstart.rs",
+            "tests/reference",
+        ];
+        // At the top, cargo adds some of its own.
+        !file.contains('/') || parts.iter().any(|part| file.starts_with(part))
+    };
+    let other: Vec<&str> = list.lines().filter(|file| !wanted(file)).collect();
+    ensure!(
+        other.is_empty(),
+        "published without need: {}",
+        other.join(" ")
+    );
+    for file in [
+        "src/lib.rs",
+        "kernels/mish.cu",
+        "build.rs",
+        "include/mish.h",
+        "LICENSE-MIT",
+    ] {
+        ensure!(
+            list.lines().any(|line| line == file),
+            "not published: {file}"
+        );
+    }
+    let manifest = fs::read_to_string(paths::root().join("Cargo.toml"))?;
+    for field in ["homepage", "repository", "description", "license"] {
+        let is_there = manifest
+            .lines()
+            .any(|line| line.starts_with(&format!("{field}")));
+        ensure!(is_there, "Cargo.toml declares no {field}");
+    }
+    Ok(format!("{} files", list.lines().count()))
+}
+
+/// No locked version was withdrawn, and what is packed builds: publishing asks the registry about
+/// each, up to the upload.
 fn withdrawn() -> Result<String> {
     let (success, text) = cargo()
         .args([
-            "package",
+            "publish",
             "--package",
             "libmish",
-            "--no-verify",
+            "--dry-run",
             "--allow-dirty",
         ])
         .arg("--target-dir")

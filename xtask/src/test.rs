@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::command::{Program, cargo, is_installed, program};
+use crate::command::{Program, cargo, program};
 use crate::outcome::Outcome;
 use crate::python::{CORE, TORCH};
 use crate::skips::Allowed;
 use crate::{
-    aarch64, build, c_suite, examples, gate, kernel_math, libtorch, mutants, paths, supply, sweep,
-    toolchain, trust, wheel,
+    aarch64, build, c_suite, disk, examples, fresh, gate, kernel_math, libtorch, msrv, mutants,
+    paths, setup, supply, sweep, toolchain, tools, trust, wheel,
 };
 
 /// What the steps need, prepared before the first of them.
@@ -27,8 +27,12 @@ type Step = fn(&Context) -> Vec<(String, Outcome)>;
 
 /// The steps in the order they run: what fails fastest comes first.
 const STEPS: &[(&str, Step)] = &[
+    ("setup", |_| setup::all()),
     ("format", |_| one("rustfmt", rustfmt())),
     ("lint", |_| one("clippy", clippy())),
+    ("oldest rust", |_| {
+        one("the oldest Rust compiles it", msrv::outcome())
+    }),
     ("bindings", |context| {
         one(
             "generated files and exported symbols",
@@ -49,11 +53,17 @@ const STEPS: &[(&str, Step)] = &[
     ("python", python),
     ("examples", |context| match trust::standin() {
         Ok(standin) => examples::all(&context.library, &context.python, Some(&standin)),
-        Err(error) => one("stand-in driver", Outcome::failure(&error)),
+        // Without a compiler for it, they run once.
+        Err(error) => {
+            let mut outcomes = examples::all(&context.library, &context.python, None);
+            outcomes.push(("stand-in driver".into(), Outcome::failure(&error)));
+            outcomes
+        }
     }),
     ("aarch64", |_| aarch64::all()),
     ("wheel", |_| one("the wheel, installed", wheel::installed())),
     ("mutants", |context| mutants::share(context.torch.is_some())),
+    ("fresh", |_| fresh::reduced()),
 ];
 
 type TorchStep = fn(&Context, &Path) -> Vec<(String, Outcome)>;
@@ -117,7 +127,7 @@ fn prepare_torch() -> Result<PathBuf> {
         .context("PyTorch for the tests (--no-torch does without)")
 }
 
-fn timed(
+pub fn timed(
     name: &str,
     step: impl FnOnce() -> Vec<(String, Outcome)>,
 ) -> impl Iterator<Item = (String, Outcome)> {
@@ -128,7 +138,7 @@ fn timed(
     outcomes.into_iter()
 }
 
-fn summary(results: &[(String, Outcome)]) -> ExitCode {
+pub fn summary(results: &[(String, Outcome)]) -> ExitCode {
     let (mut passed, mut failed) = (0, 0);
     let mut missing = Vec::new();
     println!("\n══ what ran");
@@ -165,8 +175,9 @@ fn summary(results: &[(String, Outcome)]) -> ExitCode {
         println!("  nothing");
     }
     println!(
-        "\n{passed} passed, {failed} failed, {} skipped",
-        missing.len()
+        "\n{passed} passed, {failed} failed, {} skipped{}",
+        missing.len(),
+        disk::was_full()
     );
     if failed == 0 && passed > 0 {
         ExitCode::SUCCESS
@@ -180,25 +191,28 @@ fn one(name: &str, outcome: Outcome) -> Vec<(String, Outcome)> {
 }
 
 fn rustfmt() -> Outcome {
-    if !is_installed("rustfmt") {
-        return Outcome::NotRun("rustfmt is not installed".into());
-    }
-    Outcome::check(cargo().args(["fmt", "--all", "--check"]))
+    let needed = tools::need_component("rustfmt", "rustfmt");
+    Outcome::result(needed.and_then(|()| cargo().args(["fmt", "--all", "--check"]).check()))
 }
 
 fn clippy() -> Outcome {
-    if !is_installed("cargo-clippy") {
-        return Outcome::NotRun("clippy is not installed".into());
+    let clippy = || {
+        tools::need_component("cargo-clippy", "clippy")?;
+        cargo()
+            .args(["clippy", "--quiet", "--all-targets"])
+            .args(buildable())
+            .args(["--", "-D", "warnings"])
+            .check()
+    };
+    Outcome::result(clippy())
+}
+
+/// Cargo's arguments for every package that can be built here.
+pub fn buildable() -> Vec<&'static str> {
+    match tools::need_cpp() {
+        Ok(()) => vec!["--workspace"],
+        Err(_) => vec!["--workspace", "--exclude", "mish-standin"],
     }
-    Outcome::check(cargo().args([
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "-D",
-        "warnings",
-    ]))
 }
 
 fn bindings(library: &Path) -> Outcome {
@@ -222,7 +236,7 @@ fn rust() -> Vec<(String, Outcome)> {
         ("kernels' machine code".into(), machine_code()),
         (
             "cargo test".into(),
-            Outcome::count(cargo().args(["test", "--workspace", "--release"])),
+            Outcome::count(cargo().args(["test", "--release"]).args(buildable())),
         ),
         (
             "cargo test, host-only build".into(),
@@ -261,15 +275,12 @@ const TORCH_TESTS: [&str; 2] = ["test_torch", "test_mish_cuda"];
 
 fn python(context: &Context) -> Vec<(String, Outcome)> {
     let pytest = || pytest(&context.python, &context.library);
-    let through_standin = match trust::standin() {
-        Ok(standin) => Outcome::count(
-            pytest()
-                .env("LD_LIBRARY_PATH", standin)
-                .args(["tests/python/test_cuda_arrays.py"])
-                .args(["tests/python/test_cuda_driver.py"]),
-        ),
-        Err(error) => Outcome::failure(&error),
-    };
+    let through_standin = trust::standin().map(|standin| {
+        pytest()
+            .env("LD_LIBRARY_PATH", standin)
+            .args(["tests/python/test_cuda_arrays.py"])
+            .args(["tests/python/test_cuda_driver.py"])
+    });
     vec![
         (
             "pytest: core".into(),
@@ -277,7 +288,7 @@ fn python(context: &Context) -> Vec<(String, Outcome)> {
         ),
         (
             "pytest: GPU tests through the stand-in".into(),
-            through_standin,
+            Outcome::count_if(through_standin),
         ),
     ]
 }
@@ -304,19 +315,18 @@ fn torch(python: &Path, library: &Path) -> Outcome {
         files.sort();
         Ok(files)
     };
-    match files() {
-        Ok(files) => Outcome::count(pytest(python, library).args(files)),
-        Err(error) => {
-            println!("{error:#}");
-            Outcome::of(false)
-        }
-    }
+    Outcome::count_if(files().map(|files| pytest(python, library).args(files)))
 }
 
 /// `-rs` names every skipped test and its reason, for the summary.
 fn pytest(python: &Path, library: &Path) -> Program {
+    let cache = format!(
+        "cache_dir={}",
+        paths::target().join("cache/pytest").display()
+    );
     program(python)
-        .args(["-m", "pytest", "-q", "-rs"])
+        .args(["-m", "pytest", "-q", "-rs", "-o"])
+        .arg(cache)
         .env("MISH_LIBRARY", library)
         .env("PYTHONPATH", paths::root().join("bindings/python"))
 }

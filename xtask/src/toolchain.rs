@@ -1,12 +1,12 @@
 //! The kernel compiler and the disassembler: pinned wheels in the ignored folder.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
-use crate::command::program;
-use crate::paths;
+use crate::python::{PIP, pip};
+use crate::{deps, paths};
 
 /// A set of pinned wheels, unpacked into a folder of its own.
 struct Wheels {
@@ -61,50 +61,26 @@ fn toolkit_serves() -> bool {
 }
 
 impl Wheels {
-    /// The file, after fetching the wheels if it is not there or the pins have changed.
+    /// The file, after fetching the wheels if they are not there or the pins have changed.
     fn ensure(&self) -> Result<PathBuf> {
-        let folder = paths::deps().join(self.folder);
-        let file = folder.join(self.file);
         let pins = paths::root()
             .join("xtask/requirements")
             .join(self.requirements);
         let wanted = fs::read_to_string(&pins).with_context(|| pins.display().to_string())?;
-        let stamp = folder.join("installed-pins.txt");
-        let is_current = fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted);
-        if is_current && file.exists() {
-            return Ok(file);
-        }
-        println!("fetching {} into {}", self.what, folder.display());
-        // Into a folder beside it first, so that an interrupted fetch leaves nothing half done.
-        let partial = paths::deps().join(format!("{}.partial", self.folder));
-        remove(&partial)?;
-        program("python3")
-            .args(["-m", "pip", "install", "--disable-pip-version-check"])
-            .args([
-                "--root-user-action=ignore",
-                "--no-deps",
-                "--only-binary=:all:",
-            ])
-            .arg("--require-hashes")
-            .arg("--target")
-            .arg(&partial)
-            .arg("--requirement")
-            .arg(&pins)
-            .check()
-            .with_context(|| format!("cannot fetch {}", self.what))?;
-        fs::write(partial.join("installed-pins.txt"), &wanted)?;
-        remove(&folder)?;
-        fs::rename(&partial, &folder)
-            .with_context(|| format!("cannot move {} into place", partial.display()))?;
-        anyhow::ensure!(file.exists(), "the wheels do not hold {}", file.display());
-        Ok(file)
+        let folder = deps::ensure(self.folder, &wanted, |folder| {
+            println!("fetching {} into .deps/{}", self.what, self.folder);
+            pip(&PIP.ensure()?)
+                .args(["install", "--no-deps", "--only-binary=:all:"])
+                .args(["--require-hashes", "--target"])
+                .arg(folder)
+                .arg("--requirement")
+                .arg(&pins)
+                .check()
+                .with_context(|| format!("cannot fetch {}", self.what))?;
+            let file = folder.join(self.file);
+            ensure!(file.exists(), "the wheels do not hold {}", file.display());
+            Ok(String::new())
+        })?;
+        Ok(folder.join(self.file))
     }
-}
-
-fn remove(folder: &Path) -> Result<()> {
-    if folder.exists() {
-        fs::remove_dir_all(folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
-    }
-    Ok(())
 }

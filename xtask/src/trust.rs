@@ -8,9 +8,9 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::command::{Program, cargo, is_installed, program};
+use crate::command::{Program, cargo, program};
 use crate::outcome::Outcome;
-use crate::{build, cross, mutants, paths, record, supply};
+use crate::{build, cross, mutants, paths, record, supply, tools};
 
 const USAGE: &str = "\
 cargo xtask trust <what>
@@ -110,10 +110,7 @@ fn done(success: bool) -> Result<ExitCode> {
 pub fn share() -> Vec<(String, Outcome)> {
     let trust = match Trust::prepare() {
         Ok(trust) => trust,
-        Err(error) => {
-            println!("{error:#}");
-            return vec![("trust".into(), Outcome::of(false))];
-        }
+        Err(error) => return vec![("trust".into(), Outcome::failure(&error))],
     };
     let scenarios = Outcome::count(trust.program().arg("run"));
     vec![
@@ -131,13 +128,7 @@ pub fn share() -> Vec<(String, Outcome)> {
 }
 
 fn sanitized(trust: &Trust) -> Outcome {
-    if !is_installed("g++") {
-        return Outcome::NotRun("g++, whose sanitizers are used, is not installed".into());
-    }
-    match trust.sanitized() {
-        Ok(trust) => Outcome::count(trust.program().arg("run")),
-        Err(error) => Outcome::failure(&error),
-    }
+    Outcome::count_if(trust.sanitized().map(|trust| trust.program().arg("run")))
 }
 
 /// Only that its compiler cannot be had here is a reason not to run; that it does not build is a
@@ -158,11 +149,23 @@ fn thread_sanitized() -> Outcome {
 /// The folder with the stand-in driver as `libcuda.so.1`: a program that has it on its library
 /// path finds GPUs.
 pub fn standin() -> Result<PathBuf> {
-    cargo()
-        .args(["build", "--quiet", "--profile", "trust"])
-        .args(["--package", "mish-standin"])
-        .check()?;
-    named(&paths::target().join("trust/libmish_standin.so"), "standin")
+    tools::need_cpp()?;
+    named(
+        &checked("mish-standin").built("libmish_standin.so")?,
+        "standin",
+    )
+}
+
+/// Cargo, to build a package with every check.
+fn checked(package: &str) -> Program {
+    cargo().args([
+        "build",
+        "--quiet",
+        "--profile",
+        "trust",
+        "--package",
+        package,
+    ])
 }
 
 impl Trust {
@@ -170,20 +173,12 @@ impl Trust {
     pub fn prepare() -> Result<Trust> {
         let library = build::library()?;
         let standin = standin()?;
-        cargo()
-            .args(["build", "--quiet", "--profile", "trust"])
-            .args(["--package", "mish-trust"])
-            .check()?;
-        cargo()
-            .args(["build", "--quiet", "--profile", "trust"])
-            .args(["--package", "libmish", "--features", "test-hooks"])
-            .check()?;
-        let built = paths::target().join("trust");
+        let hooks = ["--features", "test-hooks"];
         Ok(Trust {
-            runner: built.join("mish-trust"),
+            runner: checked("mish-trust").built("mish-trust")?,
             standin,
             library,
-            checked: built.join("libmish.so"),
+            checked: checked("libmish").args(hooks).built("libmish.so")?,
             runtimes: None,
         })
     }
@@ -239,6 +234,7 @@ impl Trust {
 
     /// The same with the kernels built under ASan and UBSan, and the checked library.
     pub fn sanitized(&self) -> Result<Trust> {
+        tools::need_flags("g++", "c++", &["-fsanitize=address,undefined"])?;
         let runtimes: Vec<String> = ["libasan.so", "libubsan.so"]
             .into_iter()
             .map(|name| {
@@ -250,14 +246,11 @@ impl Trust {
                 Ok(path.display().to_string())
             })
             .collect::<Result<_>>()?;
-        let folder = paths::target().join("sanitized");
-        cargo()
-            .args(["build", "--quiet", "--profile", "trust"])
-            .args(["--package", "mish-standin", "--target-dir"])
-            .arg(&folder)
+        let standin = checked("mish-standin")
+            .arg("--target-dir")
+            .arg(paths::target().join("sanitized"))
             .env("MISH_SANITIZE", "1")
-            .check()?;
-        let standin = folder.join("trust/libmish_standin.so");
+            .built("libmish_standin.so")?;
         Ok(Trust {
             runner: self.runner.clone(),
             standin: named(&standin, "standin-sanitized")?,

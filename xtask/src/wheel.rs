@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{Program, program};
 use crate::outcome::Outcome;
-use crate::python::Environment;
+use crate::python::{Environment, pip};
 use crate::test::{TESTS, core_tests};
-use crate::{paths, toolchain};
+use crate::{deps, paths, toolchain, tools};
 
 /// The linker, the packer and the checker.
 const TOOLS: Environment = Environment::new("wheel", "xtask/requirements/wheel.txt");
@@ -115,17 +115,14 @@ pub fn installed() -> Outcome {
     let run = || -> Result<()> {
         let wheel = build()?;
         let folder = paths::target().join("wheel-test");
-        if folder.exists() {
-            fs::remove_dir_all(&folder)?;
-        }
+        deps::remove(&folder)?;
         program(crate::python::host()?)
             .args(["-m", "venv"])
             .arg(&folder)
             .check()?;
         let python = folder.join("bin/python");
-        program(&python)
-            .args(["-m", "pip", "install", "--quiet", "--no-index"])
-            .arg("--disable-pip-version-check")
+        pip(&python)
+            .args(["install", "--no-index"])
             .arg(&wheel)
             .check()?;
         program(&python)
@@ -133,28 +130,22 @@ pub fn installed() -> Outcome {
             .current_dir(&folder)
             .check()
     };
-    let result = run();
-    if let Err(error) = &result {
-        println!("{error:#}");
-    }
-    Outcome::of(result.is_ok())
+    Outcome::result(run())
 }
 
 /// Builds the wheel into `dist` and checks what it promises.
 pub fn build() -> Result<PathBuf> {
+    tools::need_baseline("the wheel")?;
     toolchain::ensure()?;
     let python = TOOLS.ensure()?;
     let library = library()?;
     let dist = paths::root().join("dist");
     // What setuptools left of an earlier build would be packed again.
     for stale in [dist.clone(), paths::root().join("bindings/python/build")] {
-        if stale.exists() {
-            fs::remove_dir_all(&stale).with_context(|| stale.display().to_string())?;
-        }
+        deps::remove(&stale)?;
     }
-    program(&python)
-        .args(["-m", "pip", "wheel", "--quiet", "--no-deps"])
-        .args(["--no-build-isolation", "--disable-pip-version-check"])
+    pip(&python)
+        .args(["wheel", "--no-deps", "--no-build-isolation"])
         .arg("--wheel-dir")
         .arg(&dist)
         .arg("bindings/python")
@@ -179,20 +170,22 @@ pub fn build() -> Result<PathBuf> {
 
 /// The release library, linked against the old glibc.
 fn library() -> Result<PathBuf> {
-    zigbuild()?
+    zigbuild(None)?
         .args(["zigbuild", "--release", "--package", "libmish", "--target"])
         .arg(format!("{TARGET}.{GLIBC}"))
         .check()?;
     Ok(paths::target().join(TARGET).join("release/libmish.so"))
 }
 
-/// A cargo whose linker is zig, which has every glibc's symbols, for every architecture.
-pub fn zigbuild() -> Result<Program> {
+/// A cargo whose linker is zig, which has every glibc's symbols, for every architecture; with a
+/// folder of more programs on its PATH.
+pub fn zigbuild(more: Option<&Path>) -> Result<Program> {
     let python = TOOLS.ensure()?;
     let tools = python.parent().context("the environment's folder")?;
     let path = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::join_paths(
-        std::iter::once(tools.to_path_buf()).chain(std::env::split_paths(&path)),
+        (more.into_iter().chain([tools]).map(Path::to_path_buf))
+            .chain(std::env::split_paths(&path)),
     )?;
     Ok(program(tools.join("cargo-zigbuild")).env("PATH", path))
 }
@@ -208,9 +201,8 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
 /// Installs the wheel into an environment and runs tests on what was installed. Returns whether
 /// they passed, and a line of JSON about it.
 fn test(python: &Path, wheel: &Path, tests: &[String]) -> Result<(bool, String)> {
-    program(python)
-        .args(["-m", "pip", "install", "--quiet", "--no-deps", "--no-index"])
-        .args(["--force-reinstall", "--disable-pip-version-check"])
+    pip(python)
+        .args(["install", "--no-deps", "--no-index", "--force-reinstall"])
         .arg(wheel)
         .check()?;
     let versions = program(python)

@@ -42,7 +42,9 @@ fn run() -> Result<()> {
             other => bail!("unknown argument {other}; usage: [--check] [--library FILE]"),
         }
     }
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Asked when it runs: the folder may have been moved since it was compiled.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").context("this is started by cargo")?;
+    let root = Path::new(&package).join("../..");
     let abi = source::read(&root)?;
     let files = [
         ("include/mish.h", header::render(&abi)?),

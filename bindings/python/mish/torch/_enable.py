@@ -128,6 +128,8 @@ def _is_alike(grad, x):
     """Whether there is nothing to promote, or nothing that could be: the kernel's error says it."""
     if not (grad.is_floating_point() and x.is_floating_point()) or grad.device != x.device:
         return True
+    if grad.layout != torch.strided:
+        return True
     return grad.dtype == x.dtype and grad.shape == x.shape
 
 

@@ -62,7 +62,7 @@ class LayeredMish(nn.Module):
 
 class InPlaceMish(nn.Module):
     def forward(self, x):
-        return x.mul_(F.softplus(x).tanh())
+        return F.mish(x, inplace=True)
 
 
 class Activation(nn.Module):

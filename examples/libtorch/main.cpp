@@ -3,10 +3,14 @@
 //
 //     cmake -S examples/libtorch -B build -DCMAKE_PREFIX_PATH="<libmish>;<libtorch>"
 #include <cstdio>
+#include <cstring>
 #include <functional>
-#include <limits>
+#include <string>
+#include <vector>
 
 #include "mish/torch.hpp"
+
+#include <ATen/FunctionalTensorWrapper.h>
 
 using torch::Tensor;
 
@@ -71,8 +75,68 @@ static void run(const char *device) {
           throws([&] { mish::torch::Backward::apply(torch::ones({3}, options), x); }, "grad_y"));
 }
 
+// Tensors whose memory is not what they say: each operand of each order in turn.
+static void run_lazy(const char *device) {
+    using mish::torch::Backward;
+    using mish::torch::DoubleBackward;
+    auto options = torch::dtype(torch::kFloat64).device(device);
+    Tensor plain = torch::linspace(-3, 3, 12, options).reshape({3, 4});
+    auto negated = [](const Tensor &t) {
+        return torch::imag(torch::complex(torch::zeros_like(t), t.neg()).conj());
+    };
+    const Tensor zero = at::_efficientzerotensor({3, 4}, options);
+    const Tensor dense = torch::empty_like(plain).copy_(plain)._neg_view();
+    struct Case {
+        const char *name;
+        Tensor lazy, same;
+    } cases[] = {{"negated, strided", negated(plain), plain},
+                 {"negated, dense", dense, -plain},
+                 {"zero", zero, torch::zeros_like(plain)}};
+    for (const Case &lazy : cases) {
+        const std::string name = lazy.name;
+        const Tensor &l = lazy.lazy, &s = lazy.same;
+        check(device, (name + ": is lazy").c_str(), l.is_neg() || l._is_zerotensor());
+        check(device, name.c_str(), torch::equal(mish::torch::mish(l), mish::torch::mish(s)));
+        check(device, (name + ", x of the gradient").c_str(),
+              torch::equal(Backward::apply(plain, l), Backward::apply(plain, s)));
+        check(device, (name + ", gradient").c_str(),
+              torch::equal(Backward::apply(l, plain), Backward::apply(s, plain)));
+        const Tensor orders[2][3] = {{l, plain, l}, {plain, l, plain}};
+        const Tensor plains[2][3] = {{s, plain, s}, {plain, s, plain}};
+        for (int i = 0; i < 2; i++) {
+            auto got = DoubleBackward::apply(orders[i][0], orders[i][1], orders[i][2]);
+            auto want = DoubleBackward::apply(plains[i][0], plains[i][1], plains[i][2]);
+            check(device, (name + ", second order").c_str(),
+                  torch::equal(got[0], want[0]) && torch::equal(got[1], want[1]));
+        }
+    }
+    const Tensor wrapped = at::functionalization::impl::to_functional_tensor(plain);
+    check(device, "functional tensors are refused",
+          throws([&] { mish::torch::mish(wrapped); }, "memory of their own"));
+    check(device, "complex numbers are refused",
+          throws([&] { mish::torch::mish(torch::complex(plain, plain).conj()); },
+                 "not implemented for 'ComplexDouble'"));
+}
+
+// On the host alone: an address that is no multiple of the elements' size.
+static void run_misaligned() {
+    std::vector<char> memory(12 * sizeof(float) + 1);
+    Tensor plain = torch::linspace(-3, 3, 12);
+    std::memcpy(memory.data() + 1, plain.const_data_ptr(), 12 * sizeof(float));
+    Tensor x = torch::from_blob(memory.data() + 1, {12}, torch::kFloat32);
+    check("cpu", "misaligned", torch::equal(mish::torch::mish(x), mish::torch::mish(plain)));
+    check("cpu", "misaligned gradient",
+          torch::equal(mish::torch::Backward::apply(x, x),
+                       mish::torch::Backward::apply(plain, plain)));
+}
+
 int main() {
     run("cpu");
-    if (torch::cuda::is_available()) run("cuda");
+    run_lazy("cpu");
+    run_misaligned();
+    if (torch::cuda::is_available()) {
+        run("cuda");
+        run_lazy("cuda");
+    }
     return failures != 0;
 }

@@ -29,6 +29,13 @@ def test_functions(device):
     torch.testing.assert_close(mish_backward(x, grad), want)
 
 
+def test_keyword_names_of_the_original():
+    x, grad, out = torch.randn(4), torch.randn(4), torch.empty(4)
+    assert mish_forward(input=x, out=out) is out and torch.equal(out, mish_forward(input=x))
+    assert torch.equal(mish_backward(input=x, grad_out=grad), mish_backward(x, grad))
+    assert torch.equal(MishCuda()(inp=x), out)
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_overlapping_strided_input(device):
     x = torch.randn(100, device=device).as_strided((12, 10), (3, 2))

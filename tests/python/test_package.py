@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,12 +15,13 @@ PACKAGE = Path(mish.__file__).resolve().parent
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(code, **environment):
+def run(code, cwd=None, **environment):
     """Runs code in a new interpreter with the package on its path."""
     inherited = {key: value for key, value in os.environ.items() if key != "MISH_LIBRARY"}
     return subprocess.run(
         [sys.executable, *code],
         env={**inherited, "PYTHONPATH": str(PACKAGE.parent), **environment},
+        cwd=cwd,
         capture_output=True,
         text=True,
         timeout=120,
@@ -77,17 +79,69 @@ def test_library_that_is_not_there(code, tmp_path):
     assert "MISH_LIBRARY" in found.stderr and str(path) in found.stderr
 
 
-def test_places_that_are_looked_at(tmp_path):
-    (tmp_path / "a/b/c").mkdir(parents=True)
-    (tmp_path / "a/b/c/mish").symlink_to(PACKAGE)
-    copy = tmp_path / "a/b/mish"
-    copy.mkdir()
+def checkout(root):
+    """A folder that looks like the sources after a build."""
+    package = root / "bindings/python/mish"
+    package.mkdir(parents=True)
     for file in PACKAGE.glob("*.py"):
-        (copy / file.name).write_text(file.read_text())
-    found = run(["-c", "import mish; mish.version()"], PYTHONPATH=str(copy.parent))
-    assert found.returncode == 1
-    for place in ("MISH_LIBRARY", str(copy / "libmish.so"), "target/release/libmish.so"):
+        (package / file.name).write_text(file.read_text())
+    (root / "Cargo.toml").write_text('[package]\nname = "libmish"\n')
+    (root / "target/release").mkdir(parents=True)
+    shutil.copy(_library.find(), root / "target/release/libmish.so")
+    for folder in (root, root / "target", root / "target/release"):
+        folder.chmod(0o755)
+    return package.parent
+
+
+SHOW = ["-c", "import mish; mish.version(); from mish import _library; print(_library.find())"]
+
+
+def test_a_checkout_finds_what_it_built(tmp_path):
+    root = tmp_path / "source"
+    found = run(SHOW, PYTHONPATH=str(checkout(root)))
+    assert found.stdout.strip() == str(root / "target/release/libmish.so"), found.stderr
+
+
+@pytest.mark.parametrize("what", (".", "target", "target/release", "target/release/libmish.so"))
+def test_what_everyone_may_write_to_is_not_loaded(what, tmp_path):
+    root = tmp_path / "source"
+    path = checkout(root)
+    (root / what).chmod(0o777)
+    found = run(SHOW, PYTHONPATH=str(path))
+    assert found.returncode == 1 and "everyone may write to" in found.stderr
+    assert str((root / what).resolve()) in found.stderr
+
+
+def test_other_folders_are_no_checkout(tmp_path):
+    root = tmp_path / "source"
+    path = checkout(root)
+    # The package three folders below something that has a target folder, as when installed.
+    installed = root / "lib/python3/site-packages"
+    installed.mkdir(parents=True)
+    (path / "mish").rename(installed / "mish")
+    shutil.copytree(root / "target", root / "lib/target")
+    found = run(SHOW, PYTHONPATH=str(installed))
+    assert found.returncode == 1 and "target/release" not in found.stderr
+    for place in ("MISH_LIBRARY", str(installed / "mish/libmish.so")):
         assert place in found.stderr
+    # Of another project.
+    path = checkout(tmp_path / "other")
+    (tmp_path / "other/Cargo.toml").write_text('[package]\nname = "other"\n')
+    found = run(SHOW, PYTHONPATH=str(path))
+    assert found.returncode == 1 and "target/release" not in found.stderr
+
+
+def test_a_name_without_a_folder(tmp_path):
+    shutil.copy(_library.find(), tmp_path / "named.so")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere/named.so").write_text("the loader's, not what was checked")
+    found = run(
+        SHOW,
+        cwd=tmp_path,
+        MISH_LIBRARY="named.so",
+        LD_LIBRARY_PATH=str(tmp_path / "elsewhere"),
+    )
+    assert found.stdout.strip() == str(tmp_path / "named.so"), found.stderr
 
 
 def test_library_that_is_something_else(tmp_path):

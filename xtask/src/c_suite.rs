@@ -132,7 +132,7 @@ pub fn compile(
     library: &Path,
 ) -> Result<PathBuf> {
     let root = paths::root();
-    compile_with(&root, compiler, standard, sources, name, library, &[])
+    compile_with(root, compiler, standard, sources, name, library, &[])
 }
 
 /// Compiles one of the programs of a copy of the repository.
@@ -161,7 +161,7 @@ fn sanitized(
     let name = format!("{name}-sanitized");
     let binary = need_flags(compiler, "c", &flags).and_then(|()| {
         let root = paths::root();
-        compile_with(&root, compiler, standard, sources, &name, library, &flags)
+        compile_with(root, compiler, standard, sources, &name, library, &flags)
     });
     Outcome::count_if(binary.map(|binary| {
         linked(&binary, library)

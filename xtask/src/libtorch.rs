@@ -11,7 +11,7 @@ use crate::{paths, tools};
 /// Installs the package into a folder of its own and builds the examples against it.
 pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
     let (root, folder) = (paths::root(), paths::target().join("cpp"));
-    let prefix = tools::need("g++").and_then(|()| install(&root, &folder, python, library));
+    let prefix = tools::need("g++").and_then(|()| install(root, &folder, python, library));
     let prefix = match prefix {
         Ok(prefix) => prefix,
         Err(error) => return vec![("CMake package".into(), Outcome::failure(&error))],
@@ -24,7 +24,7 @@ pub fn all(library: &Path, python: &Path) -> Vec<(String, Outcome)> {
         (
             "example: LibTorch, with CMake".into(),
             Outcome::result(
-                example(&root, &folder, python, &prefix).and_then(|binary| program(binary).check()),
+                example(root, &folder, python, &prefix).and_then(|binary| program(binary).check()),
             ),
         ),
     ]

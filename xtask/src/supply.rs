@@ -221,7 +221,7 @@ fn contents() -> Result<String> {
     for field in ["homepage", "repository", "description", "license"] {
         let is_there = manifest
             .lines()
-            .any(|line| line.starts_with(&format!("{field}")));
+            .any(|line| line.starts_with(field));
         ensure!(is_there, "Cargo.toml declares no {field}");
     }
     Ok(format!("{} files", list.lines().count()))

@@ -7,7 +7,8 @@
  *     ::torch::nn::Sequential net(::torch::nn::Linear(3, 4), mish::torch::Mish());
  *
  * Tensors are float16, bfloat16, float32 or float64, on the CPU or a CUDA device, with any
- * strides; work on a GPU goes to the current stream of the tensor's device. Only the input is
+ * strides, lazily negated or zero too; what only stands for data (functorch's, functionalization's
+ * and Python's tensors) throws. Work on a GPU goes to the current stream of the tensor's device. Only the input is
  * kept for the gradient, and each of the two orders is one kernel. A third order throws.
  */
 #ifndef MISH_TORCH_HPP
@@ -16,6 +17,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include <ATen/TensorSubclassLikeUtils.h>
 #include <torch/torch.h>
 
 #include "mish.h"
@@ -72,18 +74,34 @@ inline void check_like(const char *name, const Tensor &tensor, const Tensor &x) 
                 ", like x, but it is on ", tensor.device());
 }
 
-/* A tensor's elements in the order of memory that every operand of a call has. */
-inline Tensor aligned(const Tensor &tensor, const Tensor &like) {
-    if (tensor.strides() == like.strides()) return tensor;
-    Tensor copy = ::at::empty_like(like);
-    return copy.copy_(tensor);
+/* The tensor with its elements in memory as they are: not lazily negated, not a zero without
+ * memory. Others that have no memory of their own are refused. */
+inline Tensor materialized(const Tensor &tensor) {
+    Tensor plain = tensor._is_zerotensor() ? ::at::zeros_like(tensor) : tensor.resolve_neg();
+    TORCH_CHECK_NOT_IMPLEMENTED(!::at::isTensorSubclassLike(plain) && plain.has_storage(),
+                                "\"mish\" not implemented for tensors without memory of their own (",
+                                plain.key_set(), ")");
+    return plain;
 }
+
+/* A tensor's elements in the order of memory that every operand of a call has, at an address that
+ * is a multiple of their size. */
+inline Tensor aligned(const Tensor &tensor, const Tensor &like) {
+    Tensor plain = materialized(tensor);
+    const auto address = reinterpret_cast<std::uintptr_t>(plain.const_data_ptr());
+    if (plain.strides() == like.strides() && address % plain.element_size() == 0) return plain;
+    Tensor copy = ::at::empty_like(like);
+    return copy.copy_(plain);
+}
+
+/* An output for operands like x: new memory, of which nothing is lazy. */
+inline Tensor output(const Tensor &x) { return ::at::empty_like(materialized(x)); }
 
 /* The outputs are dense, so that operands with their strides are one run of memory. */
 inline Tensor forward(const Tensor &x) {
     const mish_device on = device(x);
     const mish_dtype type = dtype(x);
-    Tensor y = ::at::empty_like(x), in = aligned(x, y);
+    Tensor y = output(x), in = aligned(x, y);
     check(mish_forward(on, type, in.const_data_ptr(), y.mutable_data_ptr(),
                        static_cast<std::size_t>(x.numel()), stream(x)));
     return y;
@@ -93,7 +111,7 @@ inline Tensor backward(const Tensor &grad_y, const Tensor &x) {
     const mish_device on = device(x);
     const mish_dtype type = dtype(x);
     check_like("grad_y", grad_y, x);
-    Tensor grad_x = ::at::empty_like(x), in = aligned(x, grad_x), grad = aligned(grad_y, grad_x);
+    Tensor grad_x = output(x), in = aligned(x, grad_x), grad = aligned(grad_y, grad_x);
     check(mish_backward(on, type, grad.const_data_ptr(), in.const_data_ptr(),
                         grad_x.mutable_data_ptr(), static_cast<std::size_t>(x.numel()),
                         stream(x)));
@@ -106,7 +124,7 @@ inline ::torch::autograd::variable_list double_backward(const Tensor &grad_grad_
     const mish_dtype type = dtype(x);
     check_like("grad_y", grad_y, x);
     check_like("grad_grad_x", grad_grad_x, x);
-    Tensor grad_grad_y = ::at::empty_like(x), grad_x = ::at::empty_like(x);
+    Tensor grad_grad_y = output(x), grad_x = ::at::empty_like(grad_grad_y);
     Tensor in = aligned(x, grad_x), grad = aligned(grad_y, grad_x),
            second = aligned(grad_grad_x, grad_x);
     check(mish_double_backward(on, type, second.const_data_ptr(), grad.const_data_ptr(),

@@ -109,14 +109,40 @@ def _use_up_warning():
 
 def _autograd_kernels():
     library = torch.library.Library("aten", "IMPL")
+    own = _autograd.kernel(_aten.mish_backward.default, _autograd.Backward)
+
+    def backward(keyset, grad, x):
+        return own(keyset, grad, x) if _is_alike(grad, x) else _promoted(grad, x)
+
     for key in ("AutogradCPU", "AutogradCUDA"):
         for name, op, function in (
             ("mish", _aten.mish.default, _autograd.Forward),
             ("mish_", _aten.mish_.default, _autograd.ForwardInPlace),
-            ("mish_backward", _aten.mish_backward.default, _autograd.Backward),
         ):
             library.impl(name, _autograd.kernel(op, function), key, with_keyset=True)
+        library.impl("mish_backward", backward, key, with_keyset=True)
     return library
+
+
+def _is_alike(grad, x):
+    """Whether there is nothing to promote, or nothing that could be: the kernel's error says it."""
+    if not (grad.is_floating_point() and x.is_floating_point()) or grad.device != x.device:
+        return True
+    if grad.layout != torch.strided:
+        return True
+    return grad.dtype == x.dtype and grad.shape == x.shape
+
+
+def _promoted(grad, x):
+    """``aten::mish_backward`` of operands that differ in shape or type, which PyTorch broadcasts
+    and converts."""
+    dtype = torch.result_type(grad, x)
+    wide = torch.broadcast_tensors(grad.to(dtype), x.to(dtype))
+    return _aten.mish_backward.default(*wide).to(x.dtype)
+
+
+def _decomposed_backward(grad, x):
+    return ops.backward(grad, x) if _is_alike(grad, x) else _promoted(grad, x)
 
 
 # Under torch.compile.
@@ -128,7 +154,7 @@ def _patch_inductor():
     config.cache_key_tag += _TAG
     # Tracing takes mish_backward apart, as it does every operator with a composite definition,
     # before Inductor's table is asked.
-    _aten.mish_backward.default.py_impl(_COMPOSITE)(ops.backward)
+    _aten.mish_backward.default.py_impl(_COMPOSITE)(_decomposed_backward)
     if _TABLE in sys.modules:
         _patch_table(sys.modules[_TABLE])
     else:
@@ -149,7 +175,7 @@ def _restore_inductor():
 
 
 def _patch_table(module):
-    rules = {_aten.mish.default: ops.forward, _aten.mish_backward.default: ops.backward}
+    rules = {_aten.mish.default: ops.forward, _aten.mish_backward.default: _decomposed_backward}
     _State.rules = {op: module.decompositions.get(op) for op in rules}
     _set_rules(module, rules)
 

@@ -109,13 +109,20 @@ def _use_up_warning():
 
 def _autograd_kernels():
     library = torch.library.Library("aten", "IMPL")
+    mish_ = _aten.mish_.default
     for key in ("AutogradCPU", "AutogradCUDA"):
-        for name, op, function in (
-            ("mish", _aten.mish.default, _autograd.Forward),
-            ("mish_", _aten.mish_.default, _autograd.ForwardInPlace),
-            ("mish_backward", _aten.mish_backward.default, _autograd.Backward),
+        for name, rule in (
+            ("mish", _autograd.kernel(_aten.mish.default, _autograd.Mish)),
+            ("mish_", _autograd.in_place_kernel(mish_)),
+            (
+                "mish_backward",
+                _autograd.kernel(_aten.mish_backward.default, _autograd.MishBackward),
+            ),
         ):
-            library.impl(name, _autograd.kernel(op, function), key, with_keyset=True)
+            library.impl(name, rule, key, with_keyset=True)
+    # PyTorch's own refuses an inference tensor after it was overwritten.
+    rule = _autograd.mutating_kernel(mish_)
+    library.impl("mish_", rule, "ADInplaceOrView", with_keyset=True)
     return library
 
 

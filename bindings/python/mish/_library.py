@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import stat
 import threading
 from pathlib import Path
 
@@ -24,24 +25,47 @@ def library():
 
 
 def find():
-    """The path of the library; raises :class:`LibraryError` that says where it looked."""
+    """The absolute path of the library; raises :class:`LibraryError` that says where it looked."""
     named = os.environ.get("MISH_LIBRARY")
     if named:
-        if not os.path.isfile(named):
+        # Absolute, or the loader would look for a bare name elsewhere.
+        path = os.path.abspath(named)
+        if not os.path.isfile(path):
             raise LibraryError(f"MISH_LIBRARY is set to {named!r}, which is not a file")
-        return named
+        return path
     package = Path(__file__).resolve().parent
-    candidates = [package / _FILE]
-    if len(package.parents) > 2:
-        candidates.append(package.parents[2] / "target" / "release" / _FILE)
-    for candidate in candidates:
-        if candidate.is_file():
-            return str(candidate)
-    places = "".join(f"\n  {candidate}" for candidate in candidates)
-    raise LibraryError(
-        f"{_FILE} was not found; looked at the environment variable MISH_LIBRARY (not set) and"
-        f"{places}"
-    )
+    looked = ["the environment variable MISH_LIBRARY (not set)", package / _FILE]
+    if (package / _FILE).is_file():
+        return str(package / _FILE)
+    root = _checkout(package)
+    if root is not None:
+        built = root / "target" / "release" / _FILE
+        writable = _writable_by_all(root, built)
+        if built.is_file() and writable is None:
+            return str(built)
+        why = f" (not taken: everyone may write to {writable})" if writable else ""
+        looked.append(f"{built}{why}")
+    raise LibraryError(f"{_FILE} was not found; looked at" + "".join(f"\n  {p}" for p in looked))
+
+
+def _checkout(package):
+    """The root of the project's sources, if that is where the package lies."""
+    if package.parts[-3:] != ("bindings", "python", "mish"):
+        return None
+    root = package.parents[2]
+    try:
+        manifest = (root / "Cargo.toml").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return None
+    return root if 'name = "libmish"' in manifest.splitlines() else None
+
+
+def _writable_by_all(root, file):
+    """What everyone may write to, of the file and the folders from the root to it."""
+    for path in (root, root / "target", file.parent, file):
+        if path.exists() and path.stat().st_mode & stat.S_IWOTH:
+            return path
+    return None
 
 
 def _load(path):

@@ -1,20 +1,20 @@
 """The two functions of the package's former extension module."""
 
 import torch
-import mish.torch  # noqa: F401  registers the operators
+from mish.torch import mish
 
 
-def mish_forward(inp, out=None):
-    """``mish(inp)``, written to ``out`` and returned if there is one.
+def mish_forward(input, out=None):
+    """``mish(input)``, written to ``out`` and returned if there is one.
 
-    ``inp`` may have any strides, overlapping ones included; ``out`` has its shape and dtype.
+    ``input`` may have any strides, overlapping ones included; ``out`` has its shape and dtype.
     """
     if out is None:
-        return torch.ops.mish.forward.default(inp)
-    torch.ops.mish.forward.out(inp, out=out)
+        return mish(input)
+    torch.ops.mish.forward.out(input, out=out)
     return out
 
 
-def mish_backward(inp, grad_out):
-    """``grad_out * mish'(inp)``; differentiable."""
-    return torch.ops.mish.backward.default(grad_out, inp)
+def mish_backward(input, grad_out):
+    """``grad_out * mish'(input)``; differentiable."""
+    return torch.ops.mish.backward.default(grad_out, input)

@@ -1,9 +1,28 @@
 //! The operators' kernels: from a stack of tensor handles to a job and back.
 
-use super::shim::{Info, Shim, Tensor};
+use std::ffi::c_void;
+
+use super::promote;
+use super::shim::{Info, Place, Shim, Tensor};
 use crate::op::Op;
-use crate::status::{Error, Result, fail};
+use crate::status::{Error, Result as CoreResult, Status, fail};
 use crate::tensor::{Device, Dtype, MAX_DIMS, View};
+
+/// Why a kernel gave up.
+pub enum Failure {
+    /// As everywhere in the library.
+    Error(Error),
+    /// PyTorch has no Mish of this element type either: the exception is to be its own.
+    Dtype(Place, Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Failure::Error(error)
+    }
+}
+
+type Result<T> = std::result::Result<T, Failure>;
 
 /// `(Tensor x) -> Tensor`
 ///
@@ -14,10 +33,10 @@ pub unsafe fn forward(shim: &Shim, stack: &mut [u64]) -> Result<()> {
     let [x] = unsafe { take(shim, stack) };
     let info = x.info()?;
     let y = x.empty_like(&info)?;
-    if info.is_contiguous {
+    let (dtype, device, stream) = place(shim, &info)?;
+    let pointers = [x.address()?, y.address_mut()?];
+    if info.is_contiguous && are_aligned(&pointers, dtype) {
         // The usual case, without asking twice what the output is.
-        let (dtype, device, stream) = place(shim, &info)?;
-        let pointers = [x.address()?, y.address_mut()?];
         let n = info.numel as usize;
         // SAFETY: tensors PyTorch keeps alive during the call and, on CUDA, on their stream.
         unsafe { crate::run::run_contiguous(device, Op::Forward, dtype, &pointers, n, stream) }?;
@@ -55,15 +74,57 @@ pub unsafe fn forward_out(shim: &Shim, stack: &mut [u64]) -> Result<()> {
 pub unsafe fn backward(shim: &Shim, stack: &mut [u64]) -> Result<()> {
     // SAFETY: the caller's promise.
     let [grad_y, x] = unsafe { take(shim, stack) };
+    stack[0] = gradient(shim, &grad_y, &x)?.into_stack();
+    Ok(())
+}
+
+/// `(Tensor grad_output, Tensor self) -> Tensor`, PyTorch's own: it broadcasts, and computes in
+/// the type that the two promote to.
+pub unsafe fn backward_promoting<'a>(shim: &'a Shim, stack: &mut [u64]) -> Result<()> {
+    // SAFETY: the caller's promise.
+    let [grad_y, x] = unsafe { take(shim, stack) };
+    let (grad, own) = (grad_y.info()?, x.info()?);
+    let is_alike = |info: &Info<'_>, code, sizes: &[i64]| {
+        info.dtype_code == code && info.sizes == sizes && info.device() == own.device()
+    };
+    let grad_x = if is_alike(&grad, own.dtype_code, own.sizes) {
+        gradient(shim, &grad_y, &x)?
+    } else {
+        if !grad.sizes.is_empty() {
+            check_device(shim, "grad_output", &grad, &own)?;
+        }
+        let code = promote::dtype(shim, &grad, &own)?;
+        let sizes = promote::shape(grad.sizes, own.sizes)?;
+        let like = |tensor: &Tensor<'a>, info: &Info<'_>| -> CoreResult<Tensor<'a>> {
+            if is_alike(info, code, &sizes) {
+                return tensor.share();
+            }
+            let copy = own.empty(shim, &sizes, code)?;
+            copy.copy_from(tensor)?;
+            Ok(copy)
+        };
+        let wide = gradient(shim, &like(&grad_y, &grad)?, &like(&x, &own)?)?;
+        if code == own.dtype_code {
+            wide
+        } else {
+            let narrow = own.empty(shim, &sizes, own.dtype_code)?;
+            narrow.copy_from(&wide)?;
+            narrow
+        }
+    };
+    stack[0] = grad_x.into_stack();
+    Ok(())
+}
+
+fn gradient<'a>(shim: &'a Shim, grad_y: &Tensor<'_>, x: &Tensor<'a>) -> Result<Tensor<'a>> {
     let grad_x = x.empty_like(&x.info()?)?;
     run(
         shim,
         Op::Backward,
-        &[("grad_y", &grad_y), ("x", &x)],
+        &[("grad_y", grad_y), ("x", x)],
         &[("grad_x", &grad_x)],
     )?;
-    stack[0] = grad_x.into_stack();
-    Ok(())
+    Ok(grad_x)
 }
 
 /// `(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor, Tensor)`
@@ -124,12 +185,21 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
     }
     infos[last] = Some(like);
     let infos = &infos[..count];
+    if !are_aligned(&pointers[..count], dtype) {
+        return run_copied(shim, op, inputs, outputs);
+    }
     let n = infos[last].as_ref().map_or(0, |info| info.numel) as usize;
 
     let outcome = if is_plain {
         // SAFETY: tensors PyTorch keeps alive during the call and, on CUDA, on their stream.
         unsafe { crate::run::run_contiguous(device, op, dtype, &pointers[..count], n, stream) }
     } else {
+        if (infos[last + 1..].iter().flatten()).any(Info::is_expanded) {
+            let words = "unsupported operation: more than one element of the written-to tensor \
+                refers to a single memory location. Please clone() the tensor before performing \
+                the operation.";
+            return Err(Error::new(Status::SelfOverlap, words).into());
+        }
         let merged = Merged::new(infos);
         if merged.shape.len() > MAX_DIMS {
             return run_copied(shim, op, inputs, outputs);
@@ -151,31 +221,37 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
         // SAFETY: as above.
         unsafe { crate::run::run(op, &views, stream) }
     };
-    outcome.map_err(|error| rename(error, op, inputs, outputs))
+    outcome.map_err(|error| rename(error, op, inputs, outputs).into())
+}
+
+/// Whether the library can read and write there. PyTorch takes any address of the host's memory.
+fn are_aligned(pointers: &[*mut c_void], dtype: Dtype) -> bool {
+    let addresses = pointers.iter().map(|&pointer| pointer as usize);
+    addresses.fold(0, |bits, address| bits | address) & (dtype.size() - 1) == 0
 }
 
 /// The element type, device and stream of a computation, from its `x`.
-fn place(shim: &Shim, x: &Info<'_>) -> Result<(Dtype, Device, *mut std::ffi::c_void)> {
+fn place(shim: &Shim, x: &Info<'_>) -> Result<(Dtype, Device, *mut c_void)> {
     let Some(dtype) = x.dtype(shim) else {
-        fail!(
-            UnsupportedDtype,
-            "\"mish\" not implemented for '{}'",
-            x.dtype_name(shim)
-        );
+        let words = format!("\"mish\" not implemented for '{}'", x.dtype_name(shim));
+        let error = Error::new(Status::UnsupportedDtype, words);
+        return Err(Failure::Dtype(x.place(), error));
     };
     let (device, stream) = match x.is_cuda(shim) {
         Some(false) => (Device::Cpu, std::ptr::null_mut()),
         Some(true) => (Device::Cuda, shim.current_cuda_stream(x.device_index)?),
-        None => fail!(
-            UnsupportedDevice,
-            "x: is on {}; libmish serves cpu and cuda",
-            x.device_name(shim)
-        ),
+        None => {
+            let words = format!(
+                "x: is on {}; libmish serves cpu and cuda",
+                x.device_name(shim)
+            );
+            return Err(Error::new(Status::UnsupportedDevice, words).into());
+        }
     };
     Ok((dtype, device, stream))
 }
 
-fn check_like(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> Result<()> {
+fn check_like(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> CoreResult<()> {
     if info.dtype_code != like.dtype_code {
         fail!(
             DtypeMismatch,
@@ -184,14 +260,7 @@ fn check_like(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> Resu
             info.dtype_name(shim)
         );
     }
-    if info.device() != like.device() {
-        fail!(
-            DeviceMismatch,
-            "expected all tensors to be on the same device, but {name} is on {} and x on {}",
-            info.device_name(shim),
-            like.device_name(shim)
-        );
-    }
+    check_device(shim, name, info, like)?;
     if info.sizes != like.sizes {
         fail!(
             ShapeMismatch,
@@ -203,7 +272,20 @@ fn check_like(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> Resu
     Ok(())
 }
 
-/// For the rare tensors with more dimensions than the library walks: copies of one dense layout.
+fn check_device(shim: &Shim, name: &str, info: &Info<'_>, like: &Info<'_>) -> CoreResult<()> {
+    if info.device() != like.device() {
+        fail!(
+            DeviceMismatch,
+            "expected all tensors to be on the same device, but {name} is on {} and x on {}",
+            info.device_name(shim),
+            like.device_name(shim)
+        );
+    }
+    Ok(())
+}
+
+/// For the rare tensors with more dimensions than the library walks, or at an address that it does
+/// not take: copies of one dense layout.
 fn run_copied(
     shim: &Shim,
     op: Op,
@@ -213,8 +295,8 @@ fn run_copied(
     let (_, x) = inputs[inputs.len() - 1];
     let info = x.info()?;
     let dense = |&(name, _): &Named<'_, '_>| Ok((name, x.empty_like(&info)?));
-    let copies: Vec<_> = inputs.iter().map(dense).collect::<Result<_>>()?;
-    let results: Vec<_> = outputs.iter().map(dense).collect::<Result<_>>()?;
+    let copies: Vec<_> = inputs.iter().map(dense).collect::<CoreResult<_>>()?;
+    let results: Vec<_> = outputs.iter().map(dense).collect::<CoreResult<_>>()?;
     for ((_, copy), (_, input)) in copies.iter().zip(inputs) {
         copy.copy_from(input)?;
     }

@@ -6,6 +6,7 @@
 //! rest of what belongs to an operator are rules written in Python, in `mish.torch`.
 
 mod kernel;
+mod promote;
 mod shim;
 
 use std::ffi::{CStr, OsStr, c_char};
@@ -14,7 +15,8 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use crate::cpu::{Split, with_split};
 use crate::ffi::{guard, mish_last_error};
 use crate::status::{Result, fail};
-use shim::{Kernel, LibraryHandle, Shim};
+use kernel::Failure;
+use shim::{Kernel, LibraryHandle, Refused, Shim};
 
 /// The one PyTorch of this process.
 static SHIM: OnceLock<Shim> = OnceLock::new();
@@ -51,7 +53,7 @@ const KERNELS: [(&CStr, Kernel); 8] = [
 const REPLACEMENTS: [(&CStr, Kernel); 3] = [
     (c"mish", forward),
     (c"mish_", forward_in_place_returning),
-    (c"mish_backward", backward),
+    (c"mish_backward", backward_promoting),
 ];
 
 /// A live `torch::Library`.
@@ -135,15 +137,35 @@ macro_rules! kernels {
     ($($name:ident)*) => {$(
         unsafe extern "C-unwind" fn $name(stack: *mut u64, inputs: u64, outputs: u64) {
             // SAFETY: the dispatcher passes a stack of this many values.
-            let error = unsafe { attempt(kernel::$name, stack, inputs.max(outputs) as usize) };
-            if let (Some(shim), false) = (SHIM.get(), error.is_null()) {
-                // SAFETY: a C string of this thread; nothing here needs to be dropped.
-                unsafe { shim.throw(error) }
+            let outcome = unsafe { attempt(kernel::$name, stack, inputs.max(outputs) as usize) };
+            if let (Some(shim), Some(exception)) = (SHIM.get(), outcome) {
+                // SAFETY: nothing here needs to be dropped.
+                unsafe { throw(shim, exception) }
             }
         }
     )*};
 }
-kernels! { forward forward_in_place forward_in_place_returning forward_out backward double_backward }
+kernels! { forward forward_in_place forward_in_place_returning forward_out backward backward_promoting double_backward }
+
+/// What a kernel that failed throws.
+#[derive(Clone, Copy)]
+struct Exception {
+    /// This thread's last error.
+    message: *const c_char,
+    /// What PyTorch throws the exception for, if it is PyTorch's.
+    refused: Option<Refused>,
+}
+
+/// # Safety
+/// No frame from here to libtorch may own anything.
+unsafe fn throw(shim: &Shim, exception: Exception) {
+    if let Some(refused) = exception.refused {
+        // SAFETY: the caller's promise.
+        unsafe { shim.refuse(refused) }
+    }
+    // SAFETY: a C string of this thread, and the caller's promise.
+    unsafe { shim.throw(exception.message) }
+}
 
 /// [`Shim::split`] of this process' PyTorch.
 fn split(n: usize, grain: usize, part: &(dyn Fn(usize, usize) + Sync)) {
@@ -153,7 +175,7 @@ fn split(n: usize, grain: usize, part: &(dyn Fn(usize, usize) + Sync)) {
     }
 }
 
-/// Runs a kernel's body; returns NULL, or if it failed this thread's last error.
+/// Runs a kernel's body; returns what to throw if it failed.
 ///
 /// Not inlined: where Rust catches or cleans up, the unwinder consults this library's own runtime,
 /// which in a library linked statically to one does not understand the context of libtorch's. So
@@ -163,18 +185,29 @@ fn split(n: usize, grain: usize, part: &(dyn Fn(usize, usize) + Sync)) {
 /// The stack must hold the arguments of the kernel's schema and have room for its results.
 #[inline(never)]
 unsafe fn attempt(
-    body: unsafe fn(&Shim, &mut [u64]) -> Result<()>,
+    body: unsafe fn(&Shim, &mut [u64]) -> std::result::Result<(), Failure>,
     stack: *mut u64,
     length: usize,
-) -> *const c_char {
-    let Some(shim) = SHIM.get() else {
-        return std::ptr::null();
+) -> Option<Exception> {
+    let shim = SHIM.get()?;
+    let mut refused = None;
+    let body = || {
+        // SAFETY: the caller's promise.
+        match unsafe { body(shim, std::slice::from_raw_parts_mut(stack, length)) } {
+            Ok(()) => Ok(()),
+            Err(Failure::Error(error)) => Err(error),
+            Err(Failure::Dtype(place, error)) => {
+                refused = shim.refused(place);
+                Err(error)
+            }
+        }
     };
-    // SAFETY: the caller's promise.
-    let body = || unsafe { body(shim, std::slice::from_raw_parts_mut(stack, length)) };
     let split: Option<Split> = shim.can_split().then_some(split);
     match guard(|| with_split(split, body)) {
-        0 => std::ptr::null(),
-        _ => mish_last_error(),
+        0 => None,
+        _ => Some(Exception {
+            message: mish_last_error(),
+            refused,
+        }),
     }
 }

@@ -43,6 +43,9 @@ type Getter<T> = unsafe extern "C" fn(Handle, *mut T) -> Code;
 type Constant = unsafe extern "C" fn() -> i32;
 type Part = unsafe extern "C" fn(start: i64, end: i64, context: *mut c_void);
 type ParallelFor = unsafe extern "C" fn(i64, i64, i64, Part, *mut c_void) -> Code;
+/// `at::_ops::mish_out::call`, C++: takes and returns references to `at::Tensor`, which is what
+/// the handles point to.
+type MishOut = unsafe extern "C-unwind" fn(x: Handle, out: Handle) -> Handle;
 type CurrentStream = unsafe extern "C" fn(i32, *mut *mut c_void) -> Code;
 
 shim! {
@@ -81,6 +84,8 @@ pub struct Shim {
     what: Option<unsafe extern "C" fn() -> *const c_char>,
     /// Splits work over PyTorch's threads (PyTorch 2.10).
     parallel_for: Option<ParallelFor>,
+    /// PyTorch's own Mish, for the exception that it throws where it has none.
+    mish_out: Option<MishOut>,
     current_cuda_stream: Option<CurrentStream>,
     dtypes: [(i32, Dtype); 4],
     device_cpu: i32,
@@ -106,6 +111,9 @@ impl Shim {
         };
         // SAFETY: as above.
         let parallel_for = unsafe { library.get(c"torch_parallel_for".to_bytes_with_nul()) };
+        let name = c"_ZN2at4_ops8mish_out4callERKNS_6TensorERS2_";
+        // SAFETY: as above.
+        let mish_out = unsafe { library.get(name.to_bytes_with_nul()) };
         let mut current_cuda_stream = None;
         if let Some(path) = cuda {
             // SAFETY: the caller's promise.
@@ -131,6 +139,7 @@ impl Shim {
                 const_data: const_data.ok().map(|function| *function),
                 what: what.ok().map(|function| *function),
                 parallel_for: parallel_for.ok().map(|function| *function),
+                mish_out: mish_out.ok().map(|function| *function),
                 current_cuda_stream,
                 dtypes: [
                     ((functions.dtype_f32)(), Dtype::F32),
@@ -203,6 +212,100 @@ impl Shim {
         let here = c"libmish".as_ptr();
         // SAFETY: C strings; the caller's promise.
         unsafe { (self.functions.check)(false, here, here, 0, message) }
+    }
+
+    /// Has PyTorch throw what it throws for its own Mish of a tensor it has none for; returns if
+    /// it does not.
+    ///
+    /// # Safety
+    /// As for [`Shim::throw`].
+    pub unsafe fn refuse(&self, refused: Refused) {
+        // SAFETY: a live tensor; the caller's promise.
+        unsafe { (refused.mish_out)(refused.tensor, refused.tensor) };
+    }
+
+    /// An empty tensor like one that PyTorch refuses, for [`Shim::refuse`]: an exception leaves no
+    /// time to give back the tensor itself. At most one for each type and device is ever made.
+    pub fn refused(&self, place: Place) -> Option<Refused> {
+        static MADE: Mutex<Vec<(Place, usize)>> = Mutex::new(Vec::new());
+        let mish_out = self.mish_out?;
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = made.iter().find(|(known, _)| *known == place);
+        let tensor = match found {
+            Some(&(_, handle)) => handle as Handle,
+            None => {
+                let handle = self.empty_strided(&[0], &[1], place).ok()?.into_stack() as Handle;
+                made.push((place, handle as usize));
+                handle
+            }
+        };
+        Some(Refused { mish_out, tensor })
+    }
+
+    /// The library's name of an element type, if it has one.
+    pub fn dtype(&self, code: i32) -> Option<Dtype> {
+        let same = |&&(known, _): &&(i32, Dtype)| known == code;
+        self.dtypes.iter().find(same).map(|&(_, dtype)| dtype)
+    }
+
+    /// PyTorch's number of float32.
+    pub fn float32(&self) -> i32 {
+        self.dtypes[0].0
+    }
+
+    /// PyTorch's name of an element type, for messages.
+    pub fn dtype_name(&self, code: i32) -> String {
+        // The numbers are as good as fixed, and nothing but this text depends on them.
+        const NAMES: [&str; 12] = [
+            "Byte",
+            "Char",
+            "Short",
+            "Int",
+            "Long",
+            "Half",
+            "Float",
+            "Double",
+            "ComplexHalf",
+            "ComplexFloat",
+            "ComplexDouble",
+            "Bool",
+        ];
+        const LATER: [&str; 7] = [
+            "Float8_e5m2",
+            "Float8_e4m3fn",
+            "Float8_e5m2fnuz",
+            "Float8_e4m3fnuz",
+            "UInt16",
+            "UInt32",
+            "UInt64",
+        ];
+        let name = |names: &[&str], first| -> Option<String> {
+            let index = usize::try_from(code - first).ok()?;
+            names.get(index).map(|&name| name.into())
+        };
+        match self.dtype(code) {
+            Some(Dtype::BF16) => "BFloat16".into(),
+            _ => (name(&NAMES, 0).or_else(|| name(&LATER, 23)))
+                .unwrap_or_else(|| format!("ScalarType {code}")),
+        }
+    }
+
+    fn empty_strided(&self, sizes: &[i64], strides: &[i64], place: Place) -> Result<Tensor<'_>> {
+        let handle = self.out("the output", |handle| {
+            // SAFETY: as many strides as sizes, and a place to write to.
+            unsafe {
+                (self.functions.empty_strided)(
+                    sizes.len() as i64,
+                    sizes.as_ptr(),
+                    strides.as_ptr(),
+                    place.dtype_code,
+                    place.device.0,
+                    place.device.1,
+                    handle,
+                )
+            }
+        })?;
+        Ok(Tensor { shim: self, handle })
     }
 
     /// A new `torch::Library` that adds operators to a namespace.
@@ -344,19 +447,15 @@ impl<'a> Tensor<'a> {
         if !info.is_contiguous && !info.is_dense() {
             return self.dispatch_empty_like();
         }
-        let handle = self.shim.out("the output", |handle| {
-            // SAFETY: sizes and strides as PyTorch gave them, and a place to write to.
-            unsafe {
-                (self.shim.functions.empty_strided)(
-                    info.sizes.len() as i64,
-                    info.sizes.as_ptr(),
-                    info.strides.as_ptr(),
-                    info.dtype_code,
-                    info.device_type,
-                    info.device_index,
-                    handle,
-                )
-            }
+        self.shim
+            .empty_strided(info.sizes, info.strides, info.place())
+    }
+
+    /// Another owner of the same tensor.
+    pub fn share(&self) -> Result<Tensor<'a>> {
+        // SAFETY: a live tensor and a place to write to.
+        let handle = self.shim.out("a tensor handle", |handle| unsafe {
+            (self.shim.functions.new_handle)(self.handle, handle)
         })?;
         Ok(Tensor {
             shim: self.shim,
@@ -365,12 +464,8 @@ impl<'a> Tensor<'a> {
     }
 
     fn dispatch_empty_like(&self) -> Result<Tensor<'a>> {
-        // SAFETY: a place to write to.
-        let owned: Handle = self.shim.out("a tensor handle", |handle| unsafe {
-            (self.shim.functions.new_handle)(self.handle, handle)
-        })?;
         // self, then dtype, layout, device, pin_memory and memory_format, all absent.
-        let mut stack = [owned as u64, 0, 0, 0, 0, 0];
+        let mut stack = [self.share()?.into_stack(), 0, 0, 0, 0, 0];
         // SAFETY: one value per argument of the schema; the call takes over the first.
         let code = unsafe {
             (self.shim.functions.call_dispatcher)(
@@ -452,6 +547,20 @@ fn is_row_major(sizes: &[i64], strides: &[i64]) -> bool {
     })
 }
 
+/// What PyTorch's own Mish is called with to throw.
+#[derive(Clone, Copy)]
+pub struct Refused {
+    mish_out: MishOut,
+    tensor: Handle,
+}
+
+/// An element type and a device, in PyTorch's numbers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    dtype_code: i32,
+    device: (i32, i32),
+}
+
 /// What a tensor is.
 pub struct Info<'a> {
     pub sizes: &'a [i64],
@@ -466,34 +575,39 @@ pub struct Info<'a> {
 impl Info<'_> {
     /// The element type, if it is one of the library's.
     pub fn dtype(&self, shim: &Shim) -> Option<Dtype> {
-        let same = |&&(code, _): &&(i32, Dtype)| code == self.dtype_code;
-        shim.dtypes.iter().find(same).map(|&(_, dtype)| dtype)
+        shim.dtype(self.dtype_code)
     }
 
     /// PyTorch's name of the element type, for messages.
     pub fn dtype_name(&self, shim: &Shim) -> String {
-        // The numbers are as good as fixed, and nothing but this text depends on them.
-        const NAMES: [&str; 12] = [
-            "Byte",
-            "Char",
-            "Short",
-            "Int",
-            "Long",
-            "Half",
-            "Float",
-            "Double",
-            "ComplexHalf",
-            "ComplexFloat",
-            "ComplexDouble",
-            "Bool",
-        ];
-        match self.dtype(shim) {
-            Some(Dtype::BF16) => "BFloat16".into(),
-            _ => match NAMES.get(self.dtype_code as usize) {
-                Some(&name) => name.into(),
-                None => format!("ScalarType {}", self.dtype_code),
-            },
+        shim.dtype_name(self.dtype_code)
+    }
+
+    /// The element type and the device.
+    pub fn place(&self) -> Place {
+        Place {
+            dtype_code: self.dtype_code,
+            device: self.device(),
         }
+    }
+
+    /// A new, uninitialised tensor on this one's device, dense in the order of its dimensions.
+    pub fn empty<'s>(&self, shim: &'s Shim, sizes: &[i64], dtype_code: i32) -> Result<Tensor<'s>> {
+        let mut strides = vec![1; sizes.len()];
+        for d in (1..sizes.len()).rev() {
+            strides[d - 1] = strides[d] * sizes[d].max(1);
+        }
+        let place = Place {
+            dtype_code,
+            ..self.place()
+        };
+        shim.empty_strided(sizes, &strides, place)
+    }
+
+    /// Whether PyTorch sees that elements share their place in memory.
+    pub fn is_expanded(&self) -> bool {
+        self.numel != 0
+            && (self.sizes.iter().zip(self.strides)).any(|(&n, &step)| n > 1 && step == 0)
     }
 
     /// PyTorch's numbers of the device.

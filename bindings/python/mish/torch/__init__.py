@@ -3,9 +3,9 @@
 >>> import torch, mish.torch
 >>> y = mish.torch.mish(torch.randn(8, requires_grad=True))
 
-``Mish`` is a drop-in for ``torch.nn.Mish``; ``replace(model)`` swaps it in; ``enable()`` makes
-``torch.nn.functional.mish`` itself run this library. The operators are ``torch.ops.mish.forward``,
-``forward_``, ``forward.out``, ``backward`` and ``double_backward``.
+``Mish`` is a drop-in for ``torch.nn.Mish``; ``replace(model)`` swaps it in, ``restore(model)`` out
+again; ``enable()`` makes ``torch.nn.functional.mish`` itself run this library. The operators are
+``torch.ops.mish.forward``, ``forward_``, ``forward.out``, ``backward`` and ``double_backward``.
 """
 
 try:
@@ -19,6 +19,7 @@ if tuple(int(part) for part in _torch.__version__.split(".")[:2]) < (2, 9):
 from . import _autograd, _rules  # noqa: F401  registers on import
 from ._enable import disable, enable
 from ._functional import mish
-from ._module import Mish, replace
+from ._module import Mish
+from ._replace import Replaced, replace, restore
 
-__all__ = ["Mish", "disable", "enable", "mish", "replace"]
+__all__ = ["Mish", "Replaced", "disable", "enable", "mish", "replace", "restore"]

@@ -110,20 +110,42 @@ def _use_up_warning():
 def _autograd_kernels():
     library = torch.library.Library("aten", "IMPL")
     mish_ = _aten.mish_.default
+    rule = _autograd.kernel(_aten.mish_backward.default, _autograd.MishBackward)
+
+    def backward(keyset, grad, x):
+        return rule(keyset, grad, x) if _is_alike(grad, x) else _promoted(grad, x)
+
     for key in ("AutogradCPU", "AutogradCUDA"):
-        for name, rule in (
+        for name, function in (
             ("mish", _autograd.kernel(_aten.mish.default, _autograd.Mish)),
             ("mish_", _autograd.in_place_kernel(mish_)),
-            (
-                "mish_backward",
-                _autograd.kernel(_aten.mish_backward.default, _autograd.MishBackward),
-            ),
+            ("mish_backward", backward),
         ):
-            library.impl(name, rule, key, with_keyset=True)
+            library.impl(name, function, key, with_keyset=True)
     # PyTorch's own refuses an inference tensor after it was overwritten.
-    rule = _autograd.mutating_kernel(mish_)
-    library.impl("mish_", rule, "ADInplaceOrView", with_keyset=True)
+    library.impl(
+        "mish_", _autograd.mutating_kernel(mish_), "ADInplaceOrView", with_keyset=True
+    )
     return library
+
+
+def _is_alike(grad, x):
+    """Whether there is nothing to promote, or nothing that could be: the kernel's error says it."""
+    if not (grad.is_floating_point() and x.is_floating_point()) or grad.device != x.device:
+        return True
+    return grad.dtype == x.dtype and grad.shape == x.shape
+
+
+def _promoted(grad, x):
+    """``aten::mish_backward`` of operands that differ in shape or type, which PyTorch broadcasts
+    and converts."""
+    dtype = torch.result_type(grad, x)
+    wide = torch.broadcast_tensors(grad.to(dtype), x.to(dtype))
+    return _aten.mish_backward.default(*wide).to(x.dtype)
+
+
+def _decomposed_backward(grad, x):
+    return ops.backward(grad, x) if _is_alike(grad, x) else _promoted(grad, x)
 
 
 # Under torch.compile.
@@ -135,7 +157,7 @@ def _patch_inductor():
     config.cache_key_tag += _TAG
     # Tracing takes mish_backward apart, as it does every operator with a composite definition,
     # before Inductor's table is asked.
-    _aten.mish_backward.default.py_impl(_COMPOSITE)(ops.backward)
+    _aten.mish_backward.default.py_impl(_COMPOSITE)(_decomposed_backward)
     if _TABLE in sys.modules:
         _patch_table(sys.modules[_TABLE])
     else:
@@ -156,7 +178,7 @@ def _restore_inductor():
 
 
 def _patch_table(module):
-    rules = {_aten.mish.default: ops.forward, _aten.mish_backward.default: ops.backward}
+    rules = {_aten.mish.default: ops.forward, _aten.mish_backward.default: _decomposed_backward}
     _State.rules = {op: module.decompositions.get(op) for op in rules}
     _set_rules(module, rules)
 

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, _C
 from torch.autograd import forward_ad
+from torch.nn import functional
+from torch.overrides import handle_torch_function, has_torch_function_unary
 
 from . import _autograd
 from . import _register as ops
@@ -34,6 +36,9 @@ def mish(input, inplace=False):
     Gradients of every order and forward-mode derivatives are supported; for first order only
     ``input`` is kept, and each of the first two orders is one kernel.
     """
+    # Tensor subclasses and modes decide, and torch.fx gets its node.
+    if has_torch_function_unary(input):
+        return handle_torch_function(mish, (input,), input, inplace=inplace)
     # is_compiling comes first: torch.compile traces no further.
     if (
         _is_compiling()
@@ -55,8 +60,15 @@ def mish(input, inplace=False):
     return ops.forward(input)
 
 
+# Where it is to be found again, by torch.fx and pickle.
+mish.__module__ = "mish.torch"
+
+
 def _general(input, inplace):
     """Leaves it to the dispatcher, which knows transforms, tracing and subclasses."""
+    if torch.onnx.is_in_onnx_export():
+        # ONNX has a Mish of its own, and PyTorch knows from which version on.
+        return functional.mish(input, inplace)
     if _is_compiling():
         return _dispatch(input, inplace)
     if not isinstance(input, Tensor):

@@ -6,6 +6,7 @@
 //! rest of what belongs to an operator are rules written in Python, in `mish.torch`.
 
 mod kernel;
+mod layout;
 mod promote;
 mod shim;
 

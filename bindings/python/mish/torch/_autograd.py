@@ -152,12 +152,15 @@ class MishBackward(_Function):
 
     @staticmethod
     def forward(ctx, below, grad_y, x):
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad_y, x)
         ctx.save_for_forward(grad_y, x)
         return below(grad_y, x)
 
     @staticmethod
     def backward(ctx, grad_grad_x):
+        if grad_grad_x is None:
+            return None, None, None
         grad_y, x = ctx.saved_tensors
         _, needs_grad_y, needs_x = ctx.needs_input_grad
         if not needs_x:
@@ -212,7 +215,8 @@ class MishDoubleBackward(_Function):
             None if g_tangent is None else ops.double_backward(a, g_tangent, x)[1],
             None if x_tangent is None else x_tangent * a * g * _third(x),
         )
-        return first, second
+        # PyTorch takes no None here.
+        return torch.zeros_like(x) if first is None else first, second
 
 
 def prepare():

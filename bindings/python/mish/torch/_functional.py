@@ -55,9 +55,9 @@ def mish(input, inplace=False):
         if forward_ad._current_level < 0:
             return _plain_forward(input)
     except RuntimeError:
-        _check_dtype(input)
-        raise
-    return ops.forward(input)
+        # Said below by the public operator, in its name.
+        pass
+    return _general(input, inplace)
 
 
 # Where it is to be found again, by torch.fx and pickle.

@@ -12,30 +12,15 @@ from ._C import mish_backward, mish_forward
 __all__ = ["MishCuda", "MishCudaFunction", "mish_backward", "mish_forward"]
 
 
-class MishCudaFunction(torch.autograd.Function):
-    """``MishCudaFunction.apply(inp)``: Mish, differentiable any number of times."""
+class MishCudaFunction:
+    """``MishCudaFunction.apply(inp)``: Mish, differentiable any number of times.
 
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(inp):
-        return mish_forward(inp)
+    No ``torch.autograd.Function``: those lose the outer derivative of two in forward mode.
+    """
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        (inp,) = inputs
-        ctx.save_for_backward(inp)
-        ctx.save_for_forward(inp)
-
-    @staticmethod
-    def backward(ctx, grad_out):
-        (inp,) = ctx.saved_tensors
-        return mish_backward(inp, grad_out) if ctx.needs_input_grad[0] else None
-
-    @staticmethod
-    def jvp(ctx, tangent):
-        (inp,) = ctx.saved_tensors
-        return mish_backward(inp, tangent)
+    def apply(inp):
+        return _mish(inp)
 
 
 class MishCuda(torch.nn.Module):

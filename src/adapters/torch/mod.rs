@@ -6,6 +6,7 @@
 //! rest of what belongs to an operator are rules written in Python, in `mish.torch`.
 
 mod kernel;
+mod layout;
 mod promote;
 mod shim;
 
@@ -25,28 +26,26 @@ static LOCK: Mutex<()> = Mutex::new(());
 /// The libraries that hold the replacements of PyTorch's own kernels.
 static REPLACED: Mutex<Vec<Registration>> = Mutex::new(Vec::new());
 
-const SCHEMAS: [&CStr; 9] = [
+const SCHEMAS: [&CStr; 8] = [
     c"forward(Tensor x) -> Tensor",
     c"forward_(Tensor(a!) x) -> ()",
     c"forward.out(Tensor x, *, Tensor(a!) out) -> ()",
     c"backward(Tensor grad_y, Tensor x) -> Tensor",
     c"double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
     c"_forward(Tensor x) -> Tensor",
-    c"_forward_(Tensor(a!) x) -> ()",
     c"_backward(Tensor grad_y, Tensor x) -> Tensor",
     c"_double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
 ];
 
 /// Kernels of the operators in the namespace `mish`. Those with an underscore in front are the
 /// same without an autograd rule: what the rules themselves call.
-const KERNELS: [(&CStr, Kernel); 9] = [
+const KERNELS: [(&CStr, Kernel); 8] = [
     (c"forward", forward),
     (c"forward_", forward_in_place),
     (c"forward.out", forward_out),
     (c"backward", backward),
     (c"double_backward", double_backward),
     (c"_forward", forward),
-    (c"_forward_", forward_in_place),
     (c"_backward", backward),
     (c"_double_backward", double_backward),
 ];

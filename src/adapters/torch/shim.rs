@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
+use super::layout;
 use crate::status::{Result, fail};
 use crate::tensor::Dtype;
 
@@ -61,7 +62,6 @@ shim! {
     device_index: Getter<i32> = c"aoti_torch_get_device_index",
     empty_strided: unsafe extern "C" fn(i64, *const i64, *const i64, i32, i32, i32, *mut Handle) -> Code = c"aoti_torch_empty_strided",
     copy: unsafe extern "C" fn(Handle, Handle, i32) -> Code = c"aoti_torch_copy_",
-    call_dispatcher: unsafe extern "C" fn(*const c_char, *const c_char, *mut u64) -> Code = c"aoti_torch_call_dispatcher",
     library_fragment: unsafe extern "C" fn(*const c_char, *const c_char, u32, *mut LibraryHandle) -> Code = c"aoti_torch_library_init_fragment",
     library_impl: unsafe extern "C" fn(*const c_char, *const c_char, *const c_char, u32, *mut LibraryHandle) -> Code = c"aoti_torch_library_init_impl",
     define: unsafe extern "C" fn(LibraryHandle, *const c_char) -> Code = c"aoti_torch_library_def",
@@ -441,14 +441,12 @@ impl<'a> Tensor<'a> {
         value
     }
 
-    /// A new, uninitialised tensor of this one's shape, type and device. A dense tensor's strides
-    /// are kept, any other's order of dimensions (`torch.empty_like`).
+    /// A new, uninitialised tensor of this one's shape, type, device and order of dimensions.
     pub fn empty_like(&self, info: &Info<'_>) -> Result<Tensor<'a>> {
-        if !info.is_contiguous && !info.is_dense() {
-            return self.dispatch_empty_like();
-        }
-        self.shim
-            .empty_strided(info.sizes, info.strides, info.place())
+        let own = info.is_contiguous && info.sizes.iter().all(|&size| size > 1);
+        let made = (!own).then(|| layout::strides(info));
+        let strides = made.as_deref().unwrap_or(info.strides);
+        self.shim.empty_strided(info.sizes, strides, info.place())
     }
 
     /// Another owner of the same tensor.
@@ -461,22 +459,6 @@ impl<'a> Tensor<'a> {
             shim: self.shim,
             handle,
         })
-    }
-
-    fn dispatch_empty_like(&self) -> Result<Tensor<'a>> {
-        // self, then dtype, layout, device, pin_memory and memory_format, all absent.
-        let mut stack = [self.share()?.into_stack(), 0, 0, 0, 0, 0];
-        // SAFETY: one value per argument of the schema; the call takes over the first.
-        let code = unsafe {
-            (self.shim.functions.call_dispatcher)(
-                c"aten::empty_like".as_ptr(),
-                c"".as_ptr(),
-                stack.as_mut_ptr(),
-            )
-        };
-        self.shim.done(code, "aten::empty_like")?;
-        // SAFETY: the result of a successful call.
-        Ok(unsafe { Tensor::from_stack(self.shim, stack[0]) })
     }
 
     /// Copies another tensor's elements into this one.
@@ -633,21 +615,6 @@ impl Info<'_> {
             Some(true) => format!("cuda:{}", self.device_index),
             None => format!("device type {}", self.device_type),
         }
-    }
-
-    /// Whether the elements fill one block of memory, each place once, in whatever order.
-    fn is_dense(&self) -> bool {
-        let mut dims: Vec<(i64, i64)> = (self.strides.iter().copied())
-            .zip(self.sizes.iter().copied())
-            .filter(|&(_, size)| size != 1)
-            .collect();
-        dims.sort_unstable();
-        let mut expected = 1;
-        dims.iter().all(|&(stride, size)| {
-            let fits = stride == expected;
-            expected *= size;
-            fits
-        })
     }
 }
 

@@ -8,18 +8,27 @@ import sys
 from functools import partial
 
 import torch
-from torch import _C
+from torch import Tensor, _C
 from torch._functorch.utils import enable_single_level_autograd_function
 from torch.autograd import forward_ad
-
-# What torch.func itself derives from inside a transform's level, which is where an autograd kernel
-# runs. It also spares each call what Function.apply adds in Python.
-from torch.autograd.function import _SingleLevelFunction as _Function
+from torch.autograd.function import _SingleLevelFunction
 
 from . import _register as ops
+from . import _rules
 
+_is_compiling = torch.compiler.is_dynamo_compiling
 _is_grad_enabled = torch.is_grad_enabled
 _in_transform = _C._are_functorch_transforms_active
+_modes = _C._len_torch_dispatch_stack
+
+
+def _differentiates(*tensors):
+    """Whether a derivative may come to be wanted of what is computed from these."""
+    return (
+        (_is_grad_enabled() and _C._any_requires_grad(*tensors))
+        or forward_ad._current_level >= 0
+        or _in_transform()
+    )
 
 
 def _below(op, keyset, *args, **kwargs):
@@ -64,8 +73,47 @@ def _sum(*terms):
     return sum(present[1:], present[0]) if present else None
 
 
-class Forward(_Function):
-    """``y = mish(x)`` for an operator's autograd kernel. Keeps x alone."""
+def _gradient(grad_y, x):
+    """``mish::backward``, by the short way if nobody records or watches it."""
+    if (
+        _is_compiling()
+        or type(grad_y) is not Tensor
+        or type(x) is not Tensor
+        or _is_grad_enabled()
+        or _in_transform()
+        or forward_ad._current_level >= 0
+        or _modes()
+    ):
+        return ops.backward(grad_y, x)
+    return ops.plain_backward(grad_y, x)
+
+
+class _Function(_SingleLevelFunction):
+    """A rule for one level of differentiation, applied to ``below``, the operator's next kernel,
+    and its tensors. The base is what torch.func itself derives from inside a transform's level,
+    which is where an autograd kernel runs; it spares each call what Function.apply adds in Python.
+    """
+
+    @staticmethod
+    def _compiled_autograd_key(ctx):
+        # Nothing but tensors is kept, so the class alone tells what backward does.
+        return (ctx._autograd_function_id,)
+
+    @staticmethod
+    def jvp(ctx, _below, *tangents):
+        """``tangent`` of the class, so that forward mode can be nested: PyTorch calls this with
+        forward mode off, in which the levels further out would lose their tangents, and with this
+        level's tangents still on what was saved."""
+        primals = [forward_ad.unpack_dual(saved).primal for saved in ctx.saved_tensors]
+        with forward_ad._set_fwd_grad_enabled(True):
+            return ctx._forward_cls.tangent(*primals, *tangents)
+
+
+# PyTorch shows the classes' names in profiles, messages and `grad_fn`.
+
+
+class Mish(_Function):
+    """``y = mish(x)``. Keeps x alone."""
 
     @staticmethod
     def forward(ctx, below, x):
@@ -76,85 +124,58 @@ class Forward(_Function):
     @staticmethod
     def backward(ctx, grad_y):
         (x,) = ctx.saved_tensors
-        return None, ops.backward(grad_y, x)
+        return None, _gradient(grad_y, x)
 
     @staticmethod
-    def jvp(ctx, _below, tangent):
-        (x,) = ctx.saved_tensors
-        return ops.backward(tangent, x)
+    def tangent(x, x_tangent):
+        return ops.backward(x_tangent, x)
 
 
-class EagerForward(_Function):
-    """``y = mish(x)`` on plain tensors outside of every transform, without the detour through
-    an autograd kernel."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        ctx.save_for_forward(x)
-        return ops.plain_forward(x)
-
-    @staticmethod
-    def backward(ctx, grad_y):
-        (x,) = ctx.saved_tensors
-        if _is_grad_enabled() or _in_transform():
-            return ops.backward(grad_y, x)
-        return ops.plain_backward(grad_y, x)
-
-    @staticmethod
-    def jvp(ctx, tangent):
-        (x,) = ctx.saved_tensors
-        return ops.backward(tangent, x)
-
-
-class ForwardInPlace(_Function):
-    """``x = mish(x)``. Keeps a copy of the old x: one tensor more, as a new output would be."""
+class MishInPlace(_Function):
+    """``x = mish(x)``. Keeps a copy of the old x: one tensor more, as a new output would be.
+    Without forward mode, for which `in_place_kernel` composes the operator."""
 
     @staticmethod
     def forward(ctx, below, x):
-        with _C._AutoDispatchBelowAutograd():
-            old = x.clone()
-        ctx.save_for_backward(old)
-        ctx.save_for_forward(old)
-        below(x)
+        # With x's history, which derivatives of the gradient follow.
+        with torch.enable_grad():
+            ctx.save_for_backward(x.clone())
         ctx.mark_dirty(x)
+        below(x)
         return x
 
-    backward = Forward.backward
-
-    @staticmethod
-    def jvp(ctx, _below, tangent):
-        (x,) = ctx.saved_tensors
-        return tangent.copy_(ops.backward(tangent, x))
+    backward = Mish.backward
 
 
-class Backward(_Function):
+class MishBackward(_Function):
     """``grad_x = grad_y * mish'(x)``."""
 
     @staticmethod
     def forward(ctx, below, grad_y, x):
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(grad_y, x)
         ctx.save_for_forward(grad_y, x)
         return below(grad_y, x)
 
     @staticmethod
     def backward(ctx, grad_grad_x):
+        if grad_grad_x is None:
+            return None, None, None
         grad_y, x = ctx.saved_tensors
         _, needs_grad_y, needs_x = ctx.needs_input_grad
         if not needs_x:
-            return None, ops.backward(grad_grad_x, x) if needs_grad_y else None, None
+            return None, _gradient(grad_grad_x, x) if needs_grad_y else None, None
         return None, *ops.double_backward(grad_grad_x, grad_y, x)
 
     @staticmethod
-    def jvp(ctx, _below, grad_y_tangent, x_tangent):
-        grad_y, x = ctx.saved_tensors
+    def tangent(grad_y, x, grad_y_tangent, x_tangent):
         return _sum(
             None if grad_y_tangent is None else ops.backward(grad_y_tangent, x),
             None if x_tangent is None else ops.double_backward(x_tangent, grad_y, x)[1],
         )
 
 
-class DoubleBackward(_Function):
+class MishDoubleBackward(_Function):
     """``grad_grad_y = a * mish'(x)``, ``grad_x = a * g * mish''(x)``."""
 
     @staticmethod
@@ -184,8 +205,7 @@ class DoubleBackward(_Function):
         return None, grad_a, grad_g, grad_x
 
     @staticmethod
-    def jvp(ctx, _below, a_tangent, g_tangent, x_tangent):
-        a, g, x = ctx.saved_tensors
+    def tangent(a, g, x, a_tangent, g_tangent, x_tangent):
         first = _sum(
             None if a_tangent is None else ops.backward(a_tangent, x),
             None if x_tangent is None else ops.double_backward(x_tangent, a, x)[1],
@@ -195,7 +215,8 @@ class DoubleBackward(_Function):
             None if g_tangent is None else ops.double_backward(a, g_tangent, x)[1],
             None if x_tangent is None else x_tangent * a * g * _third(x),
         )
-        return first, second
+        # PyTorch takes no None here.
+        return torch.zeros_like(x) if first is None else first, second
 
 
 def prepare():
@@ -208,14 +229,18 @@ def prepare():
     return None
 
 
+def _is_sharded(*tensors):
+    sharding = prepare()
+    return sharding is not None and any(map(sharding.is_sharded, tensors))
+
+
 def kernel(op, function):
     """The kernel that an operator has under the Autograd keys."""
 
     def autograd(keyset, *args):
         prepare()
-        if not (_is_grad_enabled() and _C._any_requires_grad(*args)):
-            if forward_ad._current_level < 0 and not _in_transform():
-                return _below(op, keyset, *args)
+        if not _differentiates(*args):
+            return _below(op, keyset, *args)
         if _in_transform():
             with enable_single_level_autograd_function():
                 return function.apply(_outer(op, keyset), *args)
@@ -224,34 +249,70 @@ def kernel(op, function):
     return autograd
 
 
+def in_place_kernel(op):
+    """The same for an operator that overwrites x and returns it."""
+
+    def autograd(keyset, x):
+        differentiates, sharded = _differentiates(x), _is_sharded(x)
+        if not (differentiates or sharded):
+            return _below(op, keyset, x)
+        # A Function finds out too late that x must not be overwritten, as a leaf or a view may
+        # not, and in forward mode would have to overwrite the tangent. PyTorch's copy_ knows all.
+        if (
+            sharded
+            or forward_ad._current_level >= 0
+            or _in_transform()
+            or x.is_leaf
+            or x._is_view()
+        ):
+            return x.copy_(ops.forward(x.clone() if differentiates else x))
+        return MishInPlace.apply(partial(_below, op, keyset), x)
+
+    return autograd
+
+
+_overwrite = in_place_kernel(ops.forward_)
+
+
+def _forward_in_place(keyset, x):
+    # The schema has no result.
+    _overwrite(keyset, x)
+
+
 def _forward_out(keyset, x, *, out):
     if _is_grad_enabled() and _C._any_requires_grad(x, out):
         raise RuntimeError(
             "mish::forward(): functions with out=... arguments don't support automatic "
             "differentiation, but one of the arguments requires grad."
         )
-    return _below(ops.forward_out, keyset, x, out=out)
-
-
-_forward_in_place = kernel(ops.forward_, ForwardInPlace)
-
-
-def _in_place(keyset, x):
-    # The schema has no result.
-    sharding = prepare()
-    if sharding is not None and sharding.is_sharded(x):
-        x.copy_(ops.forward(x))
+    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in (x, out)):
+        raise NotImplementedError(
+            "Trying to use forward AD with mish::forward.out that does not support it because "
+            "it is an out= function"
+        )
+    if _is_sharded(x, out):
+        _rules.into(x, out=out)
     else:
-        _forward_in_place(keyset, x)
+        _below(ops.forward_out, keyset, x, out=out)
 
 
-def _mutating(op, changed):
-    """The kernel that tells autograd and views that an operator has written to a tensor."""
+def mutating_kernel(op):
+    """The kernel that tells autograd and views that an operator has written to a tensor: to its
+    only one, or to `out`."""
 
     def bump(keyset, *args, **kwargs):
+        changed = kwargs["out"] if kwargs else args[0]
+        if changed.is_inference():
+            # Inside of inference mode there is nothing to tell, and this is not called.
+            raise RuntimeError(
+                "Inplace update to inference tensor outside InferenceMode is not allowed. "
+                "You can make a clone to get a normal tensor before doing inplace update. "
+                "See https://github.com/pytorch/rfcs/pull/17 for more details."
+            )
         with _C._AutoDispatchBelowADInplaceOrView():
-            op.redispatch(keyset & _C._after_ADInplaceOrView_keyset, *args, **kwargs)
-        torch.autograd.graph.increment_version(kwargs[changed] if kwargs else args[0])
+            result = op.redispatch(keyset & _C._after_ADInplaceOrView_keyset, *args, **kwargs)
+        torch.autograd.graph.increment_version(changed)
+        return result
 
     return bump
 
@@ -259,19 +320,15 @@ def _mutating(op, changed):
 def _register():
     impl = ops.definitions.impl
     for name, op, function in (
-        ("forward", ops.forward, Forward),
-        ("backward", ops.backward, Backward),
-        ("double_backward", ops.double_backward, DoubleBackward),
+        ("forward", ops.forward, Mish),
+        ("backward", ops.backward, MishBackward),
+        ("double_backward", ops.double_backward, MishDoubleBackward),
     ):
         impl(name, kernel(op, function), "Autograd", with_keyset=True)
-    impl("forward_", _in_place, "Autograd", with_keyset=True)
+    impl("forward_", _forward_in_place, "Autograd", with_keyset=True)
     impl("forward.out", _forward_out, "Autograd", with_keyset=True)
-    for name, op in (
-        ("forward_", ops.forward_),
-        ("_forward_", ops.plain_forward_),
-        ("forward.out", ops.forward_out),
-    ):
-        impl(name, _mutating(op, "out"), "ADInplaceOrView", with_keyset=True)
+    for name, op in (("forward_", ops.forward_), ("forward.out", ops.forward_out)):
+        impl(name, mutating_kernel(op), "ADInplaceOrView", with_keyset=True)
 
 
 _register()

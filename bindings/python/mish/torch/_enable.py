@@ -109,18 +109,23 @@ def _use_up_warning():
 
 def _autograd_kernels():
     library = torch.library.Library("aten", "IMPL")
-    own = _autograd.kernel(_aten.mish_backward.default, _autograd.Backward)
+    mish_ = _aten.mish_.default
+    rule = _autograd.kernel(_aten.mish_backward.default, _autograd.MishBackward)
 
     def backward(keyset, grad, x):
-        return own(keyset, grad, x) if _is_alike(grad, x) else _promoted(grad, x)
+        return rule(keyset, grad, x) if _is_alike(grad, x) else _promoted(grad, x)
 
     for key in ("AutogradCPU", "AutogradCUDA"):
-        for name, op, function in (
-            ("mish", _aten.mish.default, _autograd.Forward),
-            ("mish_", _aten.mish_.default, _autograd.ForwardInPlace),
+        for name, function in (
+            ("mish", _autograd.kernel(_aten.mish.default, _autograd.Mish)),
+            ("mish_", _autograd.in_place_kernel(mish_)),
+            ("mish_backward", backward),
         ):
-            library.impl(name, _autograd.kernel(op, function), key, with_keyset=True)
-        library.impl("mish_backward", backward, key, with_keyset=True)
+            library.impl(name, function, key, with_keyset=True)
+    # PyTorch's own refuses an inference tensor after it was overwritten.
+    library.impl(
+        "mish_", _autograd.mutating_kernel(mish_), "ADInplaceOrView", with_keyset=True
+    )
     return library
 
 

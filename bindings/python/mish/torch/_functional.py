@@ -14,7 +14,8 @@ _is_compiling = torch.compiler.is_dynamo_compiling
 _is_grad_enabled = torch.is_grad_enabled
 _in_transform = _C._are_functorch_transforms_active
 _is_tracing = _C._is_tracing
-_eager_forward = _autograd.EagerForward.apply
+_modes = _C._len_torch_dispatch_stack
+_record = _autograd.Mish.apply
 # The function below OpOverload.__call__, which is a fifth of the whole call.
 _plain_forward = getattr(ops.plain_forward, "_op", ops.plain_forward)
 _SERVED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -39,17 +40,24 @@ def mish(input, inplace=False):
     if has_torch_function_unary(input):
         return handle_torch_function(mish, (input,), input, inplace=inplace)
     # is_compiling comes first: torch.compile traces no further.
-    if _is_compiling() or inplace or type(input) is not Tensor or _in_transform() or _is_tracing():
+    if (
+        _is_compiling()
+        or inplace
+        or type(input) is not Tensor
+        or _in_transform()
+        or _is_tracing()
+        or _modes()
+    ):
         return _general(input, inplace)
     try:
         if input.requires_grad and _is_grad_enabled():
-            return _eager_forward(input)
+            return _record(_plain_forward, input)
         if forward_ad._current_level < 0:
             return _plain_forward(input)
     except RuntimeError:
-        _check_dtype(input)
-        raise
-    return ops.forward(input)
+        # Said below by the public operator, in its name.
+        pass
+    return _general(input, inplace)
 
 
 # Where it is to be found again, by torch.fx and pickle.
@@ -73,6 +81,17 @@ def _general(input, inplace):
     except RuntimeError:
         _check_dtype(input)
         raise
+
+
+def _scriptable(input: Tensor, inplace: bool = False) -> Tensor:
+    if inplace:
+        torch.ops.mish.forward_(input)
+        return input
+    return torch.ops.mish.forward(input)
+
+
+# What torch.jit.script compiles in mish's place.
+mish.__prepare_scriptable__ = lambda: _scriptable
 
 
 def _dispatch(input, inplace):

@@ -21,7 +21,7 @@ SCHEMAS = {
         "(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)"
     ),
 }
-PLAIN = ("forward", "forward_", "backward", "double_backward")
+PLAIN = ("forward", "backward", "double_backward")
 
 
 def _register():
@@ -59,7 +59,6 @@ forward_out = _ops.forward.out
 backward = _ops.backward.default
 double_backward = _ops.double_backward.default
 plain_forward = _ops._forward.default
-plain_forward_ = _ops._forward_.default
 plain_backward = _ops._backward.default
 plain_double_backward = _ops._double_backward.default
 

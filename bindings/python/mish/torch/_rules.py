@@ -7,6 +7,7 @@ from . import _register as ops
 
 _SERVED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _NAMES = ("grad_grad_x", "grad_y", "x")
+_TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
 
 
 def _check_like(name, tensor, x):
@@ -63,7 +64,9 @@ def _forward_vmap(op):
     return lambda info, in_dims, x: (op(x), in_dims[0])
 
 
-def _many_vmap(op, out_dims):
+def _many_vmap(op):
+    out_dims = len(op._schema.returns)
+
     def rule(info, in_dims, *tensors):
         if len(set(in_dims)) == 1:
             dim = in_dims[0]
@@ -74,12 +77,17 @@ def _many_vmap(op, out_dims):
     return rule
 
 
+# Before torch.func looks at them: each transform knows the operators that these consist of, and
+# functionalisation, forward mode and vmap need no rule of their own for those that overwrite.
+
+
 def _in_place(x):
-    # Each of the two has a batching rule of its own.
-    x.copy_(ops.forward(x))
+    x.copy_(ops.forward(x.clone()))
 
 
-def _into(x, *, out):
+def into(x, *, out):
+    """``forward.out``, composed."""
+    _check_like("out", out, x)
     out.copy_(ops.forward(x))
 
 
@@ -96,31 +104,28 @@ def _negated_into(x, *, out):
 
 def _register():
     lib = ops.definitions
-    for name, fake in (
-        ("forward", _like),
-        ("forward_", lambda x: None),
-        ("backward", _like),
-        ("double_backward", _pair),
-    ):
-        torch.library.register_fake(f"mish::{name}", fake, lib=lib)
-        torch.library.register_fake(f"mish::_{name}", fake, lib=lib)
+    for name in ops.PLAIN:
+        fake = _pair if name == "double_backward" else _like
+        for name in (name, "_" + name):
+            torch.library.register_fake(f"mish::{name}", fake, lib=lib)
+    torch.library.register_fake("mish::forward_", lambda x: None, lib=lib)
     torch.library.register_fake("mish::forward.out", _out, lib=lib)
 
-    for prefix in ("", "_"):
-        find = getattr
-        forward = find(torch.ops.mish, prefix + "forward").default
-        backward = find(torch.ops.mish, prefix + "backward").default
-        double_backward = find(torch.ops.mish, prefix + "double_backward").default
-        for op, rule in (
-            (forward, _forward_vmap(forward)),
-            (backward, _many_vmap(backward, 1)),
-            (double_backward, _many_vmap(double_backward, 2)),
-        ):
-            torch.library.register_vmap(op, rule, lib=lib)
-        lib.impl(prefix + "forward_", _in_place, "FuncTorchBatched")
-        lib.impl(prefix + "forward_", _negated_in_place, "Negative")
-    lib.impl("forward.out", _into, "FuncTorchBatched")
-    lib.impl("forward.out", _negated_into, "Negative")
+    for op, rule in (
+        (ops.forward, _forward_vmap),
+        (ops.plain_forward, _forward_vmap),
+        (ops.backward, _many_vmap),
+        (ops.plain_backward, _many_vmap),
+        (ops.double_backward, _many_vmap),
+        (ops.plain_double_backward, _many_vmap),
+    ):
+        torch.library.register_vmap(op, rule(op), lib=lib)
+    for key, in_place, out in (
+        (_TRANSFORMS, _in_place, into),
+        ("Negative", _negated_in_place, _negated_into),
+    ):
+        lib.impl("forward_", in_place, key)
+        lib.impl("forward.out", out, key)
 
 
 _register()

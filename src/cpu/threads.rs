@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
+use crate::catalogue::Op;
 use crate::hooks;
-use crate::op::Op;
 
 /// What `mish_set_num_threads` asked for; 0 is the default.
 static REQUESTED: AtomicU32 = AtomicU32::new(0);

@@ -74,10 +74,9 @@ mod tests {
     use object::{Object, ObjectSymbol};
 
     use super::*;
+    use crate::catalogue::{ARCHITECTURES, Dtype, Op, PTX};
     use crate::cuda::context::kernel_name;
-    use crate::cuda::policy::policy;
-    use crate::op::Op;
-    use crate::tensor::Dtype;
+    use crate::cuda::tuning::policy;
 
     /// Every kernel that can be launched.
     fn kernels() -> impl Iterator<Item = (Op, Dtype, &'static str, String)> {
@@ -105,18 +104,8 @@ mod tests {
     #[test]
     fn every_architecture_has_an_image() {
         let names: Vec<_> = IMAGES.iter().map(Image::name).collect();
-        let expected = [
-            "sm_60",
-            "sm_70",
-            "sm_75",
-            "sm_80",
-            "sm_86",
-            "sm_89",
-            "sm_90",
-            "sm_100",
-            "sm_120",
-            "compute_60",
-        ];
+        let code = ARCHITECTURES.iter().map(|arch| format!("sm_{}", arch.sm));
+        let expected: Vec<_> = code.chain([format!("compute_{PTX}")]).collect();
         assert_eq!(names, expected);
     }
 
@@ -251,7 +240,7 @@ mod tests {
                 if !suffix.is_empty() {
                     continue;
                 }
-                let policy = policy(image.sm, op.name(), dtype.name());
+                let policy = policy(image.sm, op, dtype);
                 let vector = format!(".v{}.b32", policy.vector_bytes / 4);
                 let body = ptx_body(&ptx, &name);
                 let count = |access: &str| {
@@ -312,7 +301,7 @@ mod tests {
                 assert!(!has("LDL") && !has("STL"), "{kernel}: uses local memory");
                 // The strided kernels move 16 bytes at most.
                 let bits = match suffix {
-                    "" => policy(image.sm, op.name(), dtype.name()).vector_bytes * 8,
+                    "" => policy(image.sm, op, dtype).vector_bytes * 8,
                     _ => 128,
                 };
                 let is_wide = |access: &str| {

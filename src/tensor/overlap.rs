@@ -8,7 +8,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::{Job, Layout, MAX_DIMS, Strided};
-use crate::op::MAX_OPERANDS;
+use crate::catalogue::MAX_OPERANDS;
 
 /// Positive step and number of values of one dimension.
 ///

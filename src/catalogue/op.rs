@@ -1,0 +1,128 @@
+//! The operations: their operands in the order that every interface uses.
+
+/// What the library computes, element by element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// `y = mish(x)`.
+    Forward,
+    /// `grad_x = grad_y · mish′(x)`.
+    Backward,
+    /// The gradient of [`Op::Backward`]: `grad_grad_y = grad_grad_x · mish′(x)` and
+    /// `grad_x = grad_grad_x · grad_y · mish″(x)`.
+    DoubleBackward,
+}
+
+/// One operand of an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Operand {
+    /// The argument's name, as in the header and in messages.
+    pub name: &'static str,
+    /// Read, written, or written unless NULL.
+    pub role: Role,
+    /// Of an output: the order of the derivative of mish in it. Of an input: 0.
+    pub order: u8,
+}
+
+/// How an operation uses an operand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Read only.
+    Input,
+    /// Written; required.
+    Output,
+    /// Written; skipped when NULL.
+    OptionalOutput,
+}
+
+/// The most operands an operation has.
+pub const MAX_OPERANDS: usize = 5;
+
+const fn input(name: &'static str) -> Operand {
+    operand(name, Role::Input, 0)
+}
+
+const fn operand(name: &'static str, role: Role, order: u8) -> Operand {
+    Operand { name, role, order }
+}
+
+/// An operation's row.
+struct Row {
+    name: &'static str,
+    class: &'static str,
+    operands: &'static [Operand],
+}
+
+/// The table, in the order of [`Op::ALL`].
+const ROWS: [Row; Op::ALL.len()] = [
+    Row {
+        name: "forward",
+        class: "Forward",
+        operands: &[input("x"), operand("y", Role::Output, 0)],
+    },
+    Row {
+        name: "backward",
+        class: "Backward",
+        operands: &[
+            input("grad_y"),
+            input("x"),
+            operand("grad_x", Role::Output, 1),
+        ],
+    },
+    Row {
+        name: "double_backward",
+        class: "DoubleBackward",
+        operands: &[
+            input("grad_grad_x"),
+            input("grad_y"),
+            input("x"),
+            operand("grad_grad_y", Role::OptionalOutput, 1),
+            operand("grad_x", Role::OptionalOutput, 2),
+        ],
+    },
+];
+
+impl Operand {
+    /// Whether the operation writes this operand.
+    pub const fn is_output(self) -> bool {
+        !matches!(self.role, Role::Input)
+    }
+}
+
+impl Op {
+    /// Every operation.
+    pub const ALL: [Op; 3] = [Op::Forward, Op::Backward, Op::DoubleBackward];
+
+    // A constant and not a static, so that callers know what it holds.
+    const fn row(self) -> &'static Row {
+        &const { ROWS }[self as usize]
+    }
+
+    /// As in the C functions' names, such as `double_backward`.
+    pub const fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// As types are named, such as `DoubleBackward`: of the kernels' operation.
+    pub const fn class(self) -> &'static str {
+        self.row().class
+    }
+
+    /// The operands, inputs first, in the order of the C functions' parameters.
+    pub const fn operands(self) -> &'static [Operand] {
+        self.row().operands
+    }
+
+    /// How many of the operands are inputs.
+    pub const fn inputs(self) -> usize {
+        let (operands, mut count) = (self.operands(), 0);
+        while count < operands.len() && !operands[count].is_output() {
+            count += 1;
+        }
+        count
+    }
+
+    /// How many are outputs.
+    pub const fn outputs(self) -> usize {
+        self.operands().len() - self.inputs()
+    }
+}

@@ -33,52 +33,57 @@ const FLOAT: u8 = 2;
 /// DLPack's code of bfloat16.
 const BFLOAT: u8 = 4;
 
-/// The table, in the order of [`Dtype::ALL`].
-const ROWS: [Row; Dtype::ALL.len()] = [
-    Row {
-        name: "f16",
-        class: "F16",
-        full_name: "float16",
-        size: 2,
-        dlpack: FLOAT,
-        digits: 11,
-        min_exponent: -14,
-    },
-    Row {
-        name: "bf16",
-        class: "BF16",
-        full_name: "bfloat16",
-        size: 2,
-        dlpack: BFLOAT,
-        digits: 8,
-        min_exponent: -126,
-    },
-    Row {
-        name: "f32",
-        class: "F32",
-        full_name: "float32",
-        size: 4,
-        dlpack: FLOAT,
-        digits: 24,
-        min_exponent: -126,
-    },
-    Row {
-        name: "f64",
-        class: "F64",
-        full_name: "float64",
-        size: 8,
-        dlpack: FLOAT,
-        digits: 53,
-        min_exponent: -1022,
-    },
-];
+const F16: Row = Row {
+    name: "f16",
+    class: "F16",
+    full_name: "float16",
+    size: 2,
+    dlpack: FLOAT,
+    digits: 11,
+    min_exponent: -14,
+};
+
+const BF16: Row = Row {
+    name: "bf16",
+    class: "BF16",
+    full_name: "bfloat16",
+    size: 2,
+    dlpack: BFLOAT,
+    digits: 8,
+    min_exponent: -126,
+};
+
+const F32: Row = Row {
+    name: "f32",
+    class: "F32",
+    full_name: "float32",
+    size: 4,
+    dlpack: FLOAT,
+    digits: 24,
+    min_exponent: -126,
+};
+
+const F64: Row = Row {
+    name: "f64",
+    class: "F64",
+    full_name: "float64",
+    size: 8,
+    dlpack: FLOAT,
+    digits: 53,
+    min_exponent: -1022,
+};
 
 impl Dtype {
     /// Every data type, in the order of the numbers.
     pub const ALL: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
 
     const fn row(self) -> &'static Row {
-        &const { ROWS }[self as usize - 1]
+        match self {
+            Dtype::F16 => &F16,
+            Dtype::BF16 => &BF16,
+            Dtype::F32 => &F32,
+            Dtype::F64 => &F64,
+        }
     }
 
     /// The short name used in kernels, messages and files, such as `bf16`.

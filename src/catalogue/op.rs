@@ -19,8 +19,6 @@ pub struct Operand {
     pub name: &'static str,
     /// Read, written, or written unless NULL.
     pub role: Role,
-    /// Of an output: the order of the derivative of mish in it. Of an input: 0.
-    pub order: u8,
 }
 
 /// How an operation uses an operand.
@@ -38,11 +36,11 @@ pub enum Role {
 pub const MAX_OPERANDS: usize = 5;
 
 const fn input(name: &'static str) -> Operand {
-    operand(name, Role::Input, 0)
+    operand(name, Role::Input)
 }
 
-const fn operand(name: &'static str, role: Role, order: u8) -> Operand {
-    Operand { name, role, order }
+const fn operand(name: &'static str, role: Role) -> Operand {
+    Operand { name, role }
 }
 
 /// An operation's row.
@@ -50,36 +48,36 @@ struct Row {
     name: &'static str,
     class: &'static str,
     operands: &'static [Operand],
+    /// Of each output: the order of the derivative of mish in it.
+    orders: &'static [usize],
 }
 
-/// The table, in the order of [`Op::ALL`].
-const ROWS: [Row; Op::ALL.len()] = [
-    Row {
-        name: "forward",
-        class: "Forward",
-        operands: &[input("x"), operand("y", Role::Output, 0)],
-    },
-    Row {
-        name: "backward",
-        class: "Backward",
-        operands: &[
-            input("grad_y"),
-            input("x"),
-            operand("grad_x", Role::Output, 1),
-        ],
-    },
-    Row {
-        name: "double_backward",
-        class: "DoubleBackward",
-        operands: &[
-            input("grad_grad_x"),
-            input("grad_y"),
-            input("x"),
-            operand("grad_grad_y", Role::OptionalOutput, 1),
-            operand("grad_x", Role::OptionalOutput, 2),
-        ],
-    },
-];
+const FORWARD: Row = Row {
+    name: "forward",
+    class: "Forward",
+    operands: &[input("x"), operand("y", Role::Output)],
+    orders: &[0],
+};
+
+const BACKWARD: Row = Row {
+    name: "backward",
+    class: "Backward",
+    operands: &[input("grad_y"), input("x"), operand("grad_x", Role::Output)],
+    orders: &[1],
+};
+
+const DOUBLE_BACKWARD: Row = Row {
+    name: "double_backward",
+    class: "DoubleBackward",
+    operands: &[
+        input("grad_grad_x"),
+        input("grad_y"),
+        input("x"),
+        operand("grad_grad_y", Role::OptionalOutput),
+        operand("grad_x", Role::OptionalOutput),
+    ],
+    orders: &[1, 2],
+};
 
 impl Operand {
     /// Whether the operation writes this operand.
@@ -92,9 +90,12 @@ impl Op {
     /// Every operation.
     pub const ALL: [Op; 3] = [Op::Forward, Op::Backward, Op::DoubleBackward];
 
-    // A constant and not a static, so that callers know what it holds.
     const fn row(self) -> &'static Row {
-        &const { ROWS }[self as usize]
+        match self {
+            Op::Forward => &FORWARD,
+            Op::Backward => &BACKWARD,
+            Op::DoubleBackward => &DOUBLE_BACKWARD,
+        }
     }
 
     /// As in the C functions' names, such as `double_backward`.
@@ -110,6 +111,11 @@ impl Op {
     /// The operands, inputs first, in the order of the C functions' parameters.
     pub const fn operands(self) -> &'static [Operand] {
         self.row().operands
+    }
+
+    /// Of each output: the order of the derivative of mish in it.
+    pub const fn orders(self) -> &'static [usize] {
+        self.row().orders
     }
 
     /// How many of the operands are inputs.

@@ -5,7 +5,7 @@ use std::ffi::c_void;
 use super::boundary::guard;
 use super::mish_status;
 use crate::catalogue::{Dtype, Op};
-use crate::status::{Result, fail};
+use crate::status::{Error, Result, Status, fail};
 use crate::tensor::{Device, MAX_DIMS, View};
 
 /// An element type as DLPack describes it (layout of `DLDataType`).
@@ -191,17 +191,22 @@ impl mish_dltype {
         let is_it = |d: &Dtype| d.dlpack_code() == self.code && d.bits() == u32::from(self.bits);
         match Dtype::ALL.into_iter().find(is_it) {
             Some(dtype) => Ok(dtype),
-            None => {
-                let known =
-                    Dtype::ALL.map(|d| format!("{} (code {})", d.full_name(), d.dlpack_code()));
-                fail!(
-                    UnsupportedDtype,
-                    "{name}: dtype code {} with {} bits is none of {}",
-                    self.code,
-                    self.bits,
-                    known.join(", ")
-                )
-            }
+            None => Err(self.unsupported(name)),
         }
+    }
+
+    /// Out of the way of every call.
+    #[cold]
+    fn unsupported(self, name: &str) -> Error {
+        let known = Dtype::ALL.map(|d| format!("{} (code {})", d.full_name(), d.dlpack_code()));
+        Error::new(
+            Status::UnsupportedDtype,
+            format!(
+                "{name}: dtype code {} with {} bits is none of {}",
+                self.code,
+                self.bits,
+                known.join(", ")
+            ),
+        )
     }
 }

@@ -10,7 +10,7 @@ mod overlap;
 use std::ffi::c_void;
 
 use crate::catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
-use crate::status::{Result, fail};
+use crate::status::{Error, Result, Status, fail};
 pub use layout::{Layout, Strided};
 
 /// The most dimensions a tensor may have.
@@ -21,16 +21,19 @@ impl Dtype {
     pub fn from_code(code: i32) -> Result<Dtype> {
         match Dtype::ALL.into_iter().find(|d| d.code() == code) {
             Some(dtype) => Ok(dtype),
-            None => {
-                let known = Dtype::ALL.map(|d| format!("MISH_DTYPE_{} ({})", d.class(), d.code()));
-                fail!(
-                    UnknownDtype,
-                    "dtype: {code} is none of {}",
-                    known.join(", ")
-                )
-            }
+            None => Err(unknown_dtype(code)),
         }
     }
+}
+
+/// Out of the way of every call.
+#[cold]
+fn unknown_dtype(code: i32) -> Error {
+    let known = Dtype::ALL.map(|d| format!("MISH_DTYPE_{} ({})", d.class(), d.code()));
+    Error::new(
+        Status::UnknownDtype,
+        format!("dtype: {code} is none of {}", known.join(", ")),
+    )
 }
 
 /// The kinds of device. The numbers are the C ABI's `MISH_DEVICE_*`, which are DLPack's.

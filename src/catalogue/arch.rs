@@ -66,6 +66,12 @@ pub const ARCHITECTURES: &[Arch] = &[
         ..COMMON
     },
     Arch {
+        sm: 87,
+        gpus: "Ampere: Jetson Orin",
+        resident_threads: 1536,
+        ..COMMON
+    },
+    Arch {
         sm: 89,
         gpus: "Ada: L4, L40, RTX 40",
         resident_threads: 1536,
@@ -81,6 +87,15 @@ pub const ARCHITECTURES: &[Arch] = &[
         sm: 100,
         gpus: "Blackwell: B200",
         has_fast_double: true,
+        widest_access: 32,
+        ..COMMON
+    },
+    // NVRTC 12.9 has its name of before CUDA 13, which calls it sm_110, as its drivers do.
+    Arch {
+        sm: 101,
+        reported: 110,
+        gpus: "Blackwell: Jetson Thor",
+        resident_threads: 1536,
         widest_access: 32,
         ..COMMON
     },

@@ -77,12 +77,14 @@ impl Dtype {
     /// Every data type, in the order of the numbers.
     pub const ALL: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
 
-    const fn row(self) -> &'static Row {
+    /// By value, so that the compiler knows the fields in every call.
+    #[inline(always)]
+    const fn row(self) -> Row {
         match self {
-            Dtype::F16 => &F16,
-            Dtype::BF16 => &BF16,
-            Dtype::F32 => &F32,
-            Dtype::F64 => &F64,
+            Dtype::F16 => F16,
+            Dtype::BF16 => BF16,
+            Dtype::F32 => F32,
+            Dtype::F64 => F64,
         }
     }
 

@@ -90,11 +90,13 @@ impl Op {
     /// Every operation.
     pub const ALL: [Op; 3] = [Op::Forward, Op::Backward, Op::DoubleBackward];
 
-    const fn row(self) -> &'static Row {
+    /// By value, so that the compiler knows the fields in every call.
+    #[inline(always)]
+    const fn row(self) -> Row {
         match self {
-            Op::Forward => &FORWARD,
-            Op::Backward => &BACKWARD,
-            Op::DoubleBackward => &DOUBLE_BACKWARD,
+            Op::Forward => FORWARD,
+            Op::Backward => BACKWARD,
+            Op::DoubleBackward => DOUBLE_BACKWARD,
         }
     }
 

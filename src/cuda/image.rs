@@ -2,6 +2,7 @@
 
 use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 
+use crate::catalogue::arch;
 use crate::status::{Result, fail};
 
 /// A compiled set of all kernels.
@@ -52,7 +53,8 @@ impl Image {
 
     /// Whether a device can run it: machine code within the major version, PTX on anything newer.
     fn runs_on(&self, sm: u32) -> bool {
-        self.sm <= sm && (self.is_ptx || self.sm / 10 == sm / 10)
+        let own = arch(self.sm).capability();
+        own <= sm && (self.is_ptx || own / 10 == sm / 10)
     }
 }
 
@@ -116,10 +118,10 @@ mod tests {
         assert_eq!(names(60), ["sm_60", "compute_60"]);
         assert_eq!(names(61), ["sm_60", "compute_60"]);
         assert_eq!(names(75), ["sm_75", "compute_60"]);
-        assert_eq!(names(87), ["sm_86", "compute_60"]);
+        assert_eq!(names(87), ["sm_87", "compute_60"]);
         assert_eq!(names(90), ["sm_90", "compute_60"]);
         assert_eq!(names(103), ["sm_100", "compute_60"]);
-        assert_eq!(names(110), ["compute_60"]);
+        assert_eq!(names(110), ["sm_101", "compute_60"]);
         assert_eq!(names(121), ["sm_120", "compute_60"]);
         assert_eq!(names(200), ["compute_60"]);
     }

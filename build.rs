@@ -4,10 +4,12 @@
 //! NVRTC 12.9 exactly: 13 no longer knows sm_60 and sm_70, and before 12.9 there are no 256-bit
 //! accesses for sm_100.
 
-#[path = "src/cuda/policy.rs"]
-mod policy;
-#[path = "kernels/policy_header.rs"]
-mod policy_header;
+#[path = "src/catalogue/mod.rs"]
+mod catalogue;
+#[path = "kernels/header.rs"]
+mod header;
+#[path = "src/cuda/tuning.rs"]
+mod tuning;
 
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -18,14 +20,9 @@ use std::process::exit;
 use std::ptr::null_mut;
 use std::sync::Mutex;
 
+use catalogue::{ARCHITECTURES, PTX};
 use libloading::{Library, Symbol};
 use miniz_oxide::deflate;
-use policy_header::header;
-
-/// Architectures with machine code of their own.
-const CUBINS: [u32; 9] = [60, 70, 75, 80, 86, 89, 90, 100, 120];
-/// The architecture of the PTX that drivers compile for everything newer.
-const PTX: u32 = 60;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -52,15 +49,19 @@ fn link_arguments() {
 }
 
 fn compile_kernels() {
-    for path in ["kernels", "src/cuda/policy.rs"] {
+    for path in ["kernels", "src/catalogue", "src/cuda/tuning.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
     let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kernels");
     fs::create_dir_all(&out).unwrap_or_else(|e| fail(&format!("{}: {e}", out.display())));
 
-    let mut targets: Vec<Target> = CUBINS.map(|sm| Target { sm, ptx: false }).to_vec();
-    targets.push(Target { sm: PTX, ptx: true });
+    let machine_code = ARCHITECTURES.iter().map(|arch| Target {
+        sm: arch.sm,
+        ptx: false,
+    });
+    let ptx = Target { sm: PTX, ptx: true };
+    let targets: Vec<Target> = machine_code.chain([ptx]).collect();
     // The largest first, for an even end.
     let queue = Mutex::new(targets.clone());
     let results = Mutex::new(Vec::new());
@@ -105,8 +106,8 @@ fn compile_kernels() {
         }
         write(&format!("{target}.ptx"), &compiled.ptx);
         write(
-            &format!("{target}.policy.cuh"),
-            header(target.sm).as_bytes(),
+            &format!("{target}.{}", header::NAME),
+            header::header(target.sm).as_bytes(),
         );
     }
     table.push_str("]\n");
@@ -179,7 +180,8 @@ impl Nvrtc {
     fn compile(&self, target: Target) -> Result<Compiled, String> {
         let source = fs::read_to_string(self.kernels.join("mish.cu")).map_err(|e| e.to_string())?;
         let source = CString::new(source).map_err(|e| e.to_string())?;
-        let policy = CString::new(header(target.sm)).map_err(|e| e.to_string())?;
+        let text = CString::new(header::header(target.sm)).map_err(|e| e.to_string())?;
+        let name = CString::new(header::NAME).map_err(|e| e.to_string())?;
         let mut options = vec![
             format!("--gpu-architecture={target}"),
             format!("--include-path={}", self.kernels.display()),
@@ -217,8 +219,8 @@ impl Nvrtc {
                 source.as_ptr(),
                 c"mish.cu".as_ptr(),
                 1,
-                &policy.as_ptr(),
-                &c"policy.cuh".as_ptr(),
+                &text.as_ptr(),
+                &name.as_ptr(),
             ))?;
             let result = compile(program, options.len() as c_int, options.as_ptr());
             let log = self.fetch(program, "nvrtcGetProgramLogSize", "nvrtcGetProgramLog")?;

@@ -2,8 +2,9 @@
 #ifndef MISH_CONTIGUOUS_CUH
 #define MISH_CONTIGUOUS_CUH
 
-#include "element.cuh"
 #include "operation.cuh"
+
+#include "element.cuh"
 
 // How n elements divide into a scalar head, vectors and a scalar tail. The host computes it;
 // `Span` in src/cuda/launch.rs mirrors it.
@@ -29,7 +30,7 @@ MISH_DEVICE void compute(const Words<BYTES / 4> *loaded, Words<BYTES / 4> *packe
     typedef Vector<E, BYTES> V;
     typedef typename E::Value Value;
     // Groups computed together; all of them if the policy leaves it open.
-    constexpr int TOGETHER = P::TOGETHER > 0 ? P::TOGETHER : V::WORDS;
+    constexpr int AT_ONCE = P::WORDS_AT_ONCE > 0 ? P::WORDS_AT_ONCE : V::WORDS;
 #pragma unroll
     for (int g = 0; g < V::WORDS; g += V::GROUP_WORDS) {
         Value arguments[O::INPUTS][V::GROUP_ELEMENTS], results[O::OUTPUTS][V::GROUP_ELEMENTS];
@@ -38,7 +39,7 @@ MISH_DEVICE void compute(const Words<BYTES / 4> *loaded, Words<BYTES / 4> *packe
             Words<V::GROUP_WORDS> words;
 #pragma unroll
             for (int i = 0; i < V::GROUP_WORDS; ++i) words.w[i] = loaded[k].w[g + i];
-            if (g > 0 && (g / V::GROUP_WORDS) % TOGETHER == 0 && k == O::INPUTS - 1)
+            if (g > 0 && (g / V::GROUP_WORDS) % AT_ONCE == 0 && k == O::INPUTS - 1)
 #pragma unroll
                 for (int j = 0; j < O::OUTPUTS; ++j) words.w[0] |= packed[j].w[g - 1] & zero;
             E::unpack(words.w, arguments[k]);
@@ -84,7 +85,7 @@ MISH_DEVICE void one_vector(const Words<BYTES / 4> *loaded, void *const *out,
 // deliberately not __restrict__: an output may be one of the inputs, and every thread loads all
 // of its vectors before it stores the first.
 template <class O, class E, class P>
-MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span &span) {
+MISH_DEVICE void contiguous(void *const *operands, const Span &span) {
     typedef Vector<E, P::VECTOR_BYTES> V;
     typedef typename E::Value Value;
     typedef typename E::Bits Bits;
@@ -100,10 +101,10 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
         for (int j = 0; j < P::VECTORS; ++j)
 #pragma unroll
             for (int k = 0; k < O::INPUTS; ++k)
-                load_vector<P::LOAD>((const char *)in[k] + offset + j * step, loaded[j][k]);
+                load_vector<P::LOAD>((const char *)operands[k] + offset + j * step, loaded[j][k]);
 #pragma unroll
         for (int j = 0; j < P::VECTORS; ++j)
-            one_vector<O, E, P::VECTOR_BYTES, P>(loaded[j], out, offset + j * step, zero);
+            one_vector<O, E, P::VECTOR_BYTES, P>(loaded[j], operands + O::INPUTS, offset + j * step, zero);
         return;
     }
 
@@ -114,8 +115,8 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
         Words<V::WORDS> loaded[O::INPUTS];
 #pragma unroll
         for (int k = 0; k < O::INPUTS; ++k)
-            load_vector<P::LOAD>((const char *)in[k] + offset, loaded[k]);
-        one_vector<O, E, P::VECTOR_BYTES, P>(loaded, out, offset, zero);
+            load_vector<P::LOAD>((const char *)operands[k] + offset, loaded[k]);
+        one_vector<O, E, P::VECTOR_BYTES, P>(loaded, operands + O::INPUTS, offset, zero);
         return;
     }
 
@@ -126,14 +127,15 @@ MISH_DEVICE void contiguous(const void *const *in, void *const *out, const Span 
 #pragma unroll
     for (int k = 0; k < O::INPUTS; ++k) {
         Bits bits;
-        load_scalar((const char *)in[k] + i * sizeof(Bits), bits);
+        load_scalar((const char *)operands[k] + i * sizeof(Bits), bits);
         arguments[k] = E::value(bits);
     }
     O::template apply<typename E::Math>(arguments, results);
 #pragma unroll
-    for (int k = 0; k < O::OUTPUTS; ++k)
-        if (!O::OPTIONAL_OUTPUTS || out[k])
-            store_scalar((char *)out[k] + i * sizeof(Bits), E::bits(results[k]));
+    for (int k = 0; k < O::OUTPUTS; ++k) {
+        char *out = (char *)operands[O::INPUTS + k];
+        if (!O::OPTIONAL_OUTPUTS || out) store_scalar(out + i * sizeof(Bits), E::bits(results[k]));
+    }
 }
 
 #endif

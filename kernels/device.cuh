@@ -16,11 +16,6 @@
 #define MISH_GRID_CONSTANT
 #endif
 
-// Whether double arithmetic is half as fast as float's (elsewhere it is 1/32 to 1/64). Not for 600,
-// whose PTX also serves GPUs that are not known yet.
-#define MISH_FAST_DOUBLE \
-    (__CUDA_ARCH__ == 700 || __CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900 || __CUDA_ARCH__ == 1000)
-
 typedef unsigned short mish_u16;
 typedef unsigned int mish_u32;
 typedef unsigned long long mish_u64;

@@ -698,6 +698,9 @@ typedef Factored MathBF16;
 // To 32, e^x and mish' and mish'' are normal numbers with room for any other gradient: a product
 // that is subnormal before grad_y < 32 is multiplied in is off by no more than 2^-145.
 typedef Brief<ForBF16> QuickBF16;
+#ifndef MISH_FAST_DOUBLE
+#error "catalogue.cuh, or a host, says whether doubles are fast"
+#endif
 #if MISH_FAST_DOUBLE
 typedef Wide MathF32;
 #else

@@ -4,7 +4,7 @@
 
 #include "contiguous.cuh"
 
-enum { MISH_MAX_DIMS = 8, MISH_MAX_OPERANDS = 5 };
+enum { MISH_MAX_DIMS = 8 };
 // Everything fits 31 bits: indices and byte offsets.
 enum { STRIDED_NARROW = 1 };
 // A unit is a 16-byte vector instead of an element.

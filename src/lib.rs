@@ -17,6 +17,7 @@
 //! needs to be saved for the backward pass.
 
 mod adapters;
+mod catalogue;
 pub mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
@@ -24,13 +25,12 @@ pub mod ffi;
 mod fork;
 mod hooks;
 mod host;
-mod op;
 mod run;
 mod status;
 mod tensor;
 
+pub use catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
 pub use host::{Element, backward, double_backward, forward, forward_in_place};
-pub use op::{MAX_OPERANDS, Op, Operand, Role};
 pub use run::{device_count, run, run_contiguous, warmup};
 pub use status::{Error, Result, Status};
-pub use tensor::{Device, Dtype, MAX_DIMS, View};
+pub use tensor::{Device, MAX_DIMS, View};

@@ -2,9 +2,9 @@
 
 use std::ffi::c_void;
 
-use crate::op::Op;
+use crate::catalogue::{Dtype, Op};
 use crate::status::{Result, fail};
-use crate::tensor::{Device, Dtype, Job, View};
+use crate::tensor::{Device, Job, View};
 
 /// Runs an operation on `n` contiguous elements per operand.
 ///

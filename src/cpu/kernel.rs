@@ -7,8 +7,7 @@ use half::{bf16, f16};
 use super::element::Stored;
 use super::math::{self, Method};
 use super::simd::Simd;
-use crate::op::{MAX_OPERANDS, Op};
-use crate::tensor::Dtype;
+use crate::catalogue::{Dtype, MAX_OPERANDS, Op};
 
 /// Elements per block: a block's operands and intermediate results fit the first-level cache.
 pub(super) const BLOCK: usize = 128;

@@ -4,9 +4,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use super::{float_mode, pool};
+use crate::catalogue::{Dtype, Op};
 use crate::hooks;
-use crate::op::Op;
-use crate::tensor::Dtype;
 
 /// What `mish_set_num_threads` asked for; 0 is the default.
 static REQUESTED: AtomicU32 = AtomicU32::new(0);

@@ -13,11 +13,11 @@ use super::driver::{
 };
 use super::image::{Image, images_for};
 use super::memory::{Kind, Memory};
-use super::policy::{Policy, policy};
+use super::tuning::{Policy, policy};
+use crate::catalogue::{Dtype, Op};
 use crate::hooks;
-use crate::op::Op;
 use crate::status::{Error, Result, Status, fail};
-use crate::tensor::{Dtype, Job};
+use crate::tensor::Job;
 
 /// Driver with which loading during a capture is known to work.
 const LOADS_IN_CAPTURE: i32 = 12_030;
@@ -405,7 +405,7 @@ fn load(driver: &Driver, id: u64, stream: Stream) -> Result<(Kernels, Loading<'_
             *entry = Some(Kernel {
                 contiguous: find("")?,
                 strided: find("_strided")?,
-                policy: policy(image.sm, op.name(), dtype.name()),
+                policy: policy(image.sm, op, dtype),
             });
         }
         kernels.push(row.map(|entry| entry.expect("filled above")));

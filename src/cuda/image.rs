@@ -2,6 +2,7 @@
 
 use miniz_oxide::inflate::decompress_slice_iter_to_slice;
 
+use crate::catalogue::arch;
 use crate::status::{Result, fail};
 
 /// A compiled set of all kernels.
@@ -52,7 +53,8 @@ impl Image {
 
     /// Whether a device can run it: machine code within the major version, PTX on anything newer.
     fn runs_on(&self, sm: u32) -> bool {
-        self.sm <= sm && (self.is_ptx || self.sm / 10 == sm / 10)
+        let own = arch(self.sm).capability();
+        own <= sm && (self.is_ptx || own / 10 == sm / 10)
     }
 }
 
@@ -74,10 +76,9 @@ mod tests {
     use object::{Object, ObjectSymbol};
 
     use super::*;
+    use crate::catalogue::{ARCHITECTURES, Dtype, Op, PTX};
     use crate::cuda::context::kernel_name;
-    use crate::cuda::policy::policy;
-    use crate::op::Op;
-    use crate::tensor::Dtype;
+    use crate::cuda::tuning::policy;
 
     /// Every kernel that can be launched.
     fn kernels() -> impl Iterator<Item = (Op, Dtype, &'static str, String)> {
@@ -105,18 +106,8 @@ mod tests {
     #[test]
     fn every_architecture_has_an_image() {
         let names: Vec<_> = IMAGES.iter().map(Image::name).collect();
-        let expected = [
-            "sm_60",
-            "sm_70",
-            "sm_75",
-            "sm_80",
-            "sm_86",
-            "sm_89",
-            "sm_90",
-            "sm_100",
-            "sm_120",
-            "compute_60",
-        ];
+        let code = ARCHITECTURES.iter().map(|arch| format!("sm_{}", arch.sm));
+        let expected: Vec<_> = code.chain([format!("compute_{PTX}")]).collect();
         assert_eq!(names, expected);
     }
 
@@ -127,10 +118,10 @@ mod tests {
         assert_eq!(names(60), ["sm_60", "compute_60"]);
         assert_eq!(names(61), ["sm_60", "compute_60"]);
         assert_eq!(names(75), ["sm_75", "compute_60"]);
-        assert_eq!(names(87), ["sm_86", "compute_60"]);
+        assert_eq!(names(87), ["sm_87", "compute_60"]);
         assert_eq!(names(90), ["sm_90", "compute_60"]);
         assert_eq!(names(103), ["sm_100", "compute_60"]);
-        assert_eq!(names(110), ["compute_60"]);
+        assert_eq!(names(110), ["sm_101", "compute_60"]);
         assert_eq!(names(121), ["sm_120", "compute_60"]);
         assert_eq!(names(200), ["compute_60"]);
     }
@@ -251,7 +242,7 @@ mod tests {
                 if !suffix.is_empty() {
                     continue;
                 }
-                let policy = policy(image.sm, op.name(), dtype.name());
+                let policy = policy(image.sm, op, dtype);
                 let vector = format!(".v{}.b32", policy.vector_bytes / 4);
                 let body = ptx_body(&ptx, &name);
                 let count = |access: &str| {
@@ -313,7 +304,7 @@ mod tests {
                 assert!(!has("LDL") && !has("STL"), "{kernel}: uses local memory");
                 // The strided kernels move 16 bytes at most.
                 let bits = match suffix {
-                    "" => policy(image.sm, op.name(), dtype.name()).vector_bytes * 8,
+                    "" => policy(image.sm, op, dtype).vector_bytes * 8,
                     _ => 128,
                 };
                 let is_wide = |access: &str| {

@@ -5,8 +5,8 @@ use std::mem::offset_of;
 
 use super::context::Kernels;
 use super::driver::{Code, Driver, Stream};
-use super::policy::Policy;
-use crate::op::MAX_OPERANDS;
+use super::tuning::Policy;
+use crate::catalogue::MAX_OPERANDS;
 use crate::status::{Result, fail};
 use crate::tensor::{Job, Layout, MAX_DIMS};
 
@@ -102,12 +102,12 @@ pub(super) unsafe fn launch(
     if matches!(job.layout, Layout::Contiguous)
         && let Some((span, grid)) = contiguous(job, &kernel.policy, size)
     {
-        let operands = job.op.operands().len();
-        let mut parameters = [std::ptr::null_mut::<c_void>(); MAX_OPERANDS + 1];
-        for (parameter, pointer) in parameters.iter_mut().zip(&job.pointers) {
-            *parameter = (&raw const *pointer).cast_mut().cast();
-        }
-        parameters[operands] = (&raw const span).cast_mut().cast();
+        // Of the pointers the driver copies as many as the operation has: `Pointers` in
+        // kernels/operation.cuh.
+        let mut parameters = [
+            (&raw const job.pointers).cast_mut().cast(),
+            (&raw const span).cast_mut().cast(),
+        ];
         // SAFETY: the kernel takes exactly these parameters.
         return unsafe { submit(driver, kernel.contiguous, grid, stream, &mut parameters) };
     }
@@ -294,9 +294,10 @@ fn divisor(size: u64, bits: u32) -> Dim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cuda::policy::{Policy, policy};
-    use crate::op::Op;
-    use crate::tensor::{Device, Dtype, View};
+    use crate::catalogue::Dtype;
+    use crate::catalogue::Op;
+    use crate::cuda::tuning::{Policy, policy};
+    use crate::tensor::{Device, View};
 
     /// An H200's.
     const SIZE: Size = Size {
@@ -362,7 +363,7 @@ mod tests {
     fn every_element_is_in_exactly_one_part() {
         for sm in [60, 90, 120] {
             for dtype in Dtype::ALL {
-                let policy = policy(sm, "forward", dtype.name());
+                let policy = policy(sm, Op::Forward, dtype);
                 let per_vector = u64::from(policy.vector_bytes) / dtype.size() as u64;
                 // On a device with one multiprocessor few elements are a vector's matter.
                 for (n, size) in (1..400)
@@ -397,7 +398,7 @@ mod tests {
 
     #[test]
     fn a_small_tensor_uses_every_multiprocessor() {
-        let policy = policy(90, "forward", "f32");
+        let policy = policy(90, Op::Forward, Dtype::F32);
         let wide = Policy {
             threads: 512,
             ..policy
@@ -414,7 +415,7 @@ mod tests {
 
     #[test]
     fn few_elements_are_done_one_by_one() {
-        let policy = policy(90, "forward", "f16");
+        let policy = policy(90, Op::Forward, Dtype::F16);
         let job = forward(Dtype::F16, 1000, 0x1_0002, 0x2_0004);
         let (span, grid) = contiguous(&job, &policy, SIZE).expect("any alignment");
         assert_eq!((span.vectors, span.head, span.tiles), (0, 0, 0));
@@ -423,7 +424,7 @@ mod tests {
 
     #[test]
     fn different_misalignments_take_the_strided_kernel() {
-        let policy = policy(90, "forward", "f16");
+        let policy = policy(90, Op::Forward, Dtype::F16);
         let job = forward(Dtype::F16, 1000, 0x1_0002, 0x2_0004);
         assert_eq!(contiguous(&job, &policy, ONE), None);
         let (params, grid) = strided(&job, &policy, ONE);
@@ -456,7 +457,7 @@ mod tests {
 
     #[test]
     fn rows_of_whole_vectors_are_counted_in_vectors() {
-        let policy = policy(90, "forward", "f16");
+        let policy = policy(90, Op::Forward, Dtype::F16);
         let rows = plan(
             &strided_job(&[10, 64], &[128, 1], &[64, 1], Dtype::F16),
             &policy,
@@ -485,7 +486,7 @@ mod tests {
 
     #[test]
     fn large_tensors_use_wide_indices() {
-        let policy = policy(90, "forward", "f32");
+        let policy = policy(90, Op::Forward, Dtype::F32);
         let far = plan(
             &strided_job(&[2, 5], &[1 << 30, 1], &[5, 1], Dtype::F32),
             &policy,

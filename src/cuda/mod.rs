@@ -9,7 +9,7 @@ mod driver;
 mod image;
 mod launch;
 mod memory;
-mod policy;
+mod tuning;
 
 use std::ffi::c_void;
 

@@ -4,9 +4,9 @@ use std::ffi::c_void;
 
 use super::boundary::guard;
 use super::mish_status;
-use crate::op::Op;
-use crate::status::{Result, fail};
-use crate::tensor::{Device, Dtype, MAX_DIMS, View};
+use crate::catalogue::{Dtype, Op};
+use crate::status::{Error, Result, Status, fail};
+use crate::tensor::{Device, MAX_DIMS, View};
 
 /// An element type as DLPack describes it (layout of `DLDataType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,16 +188,25 @@ impl mish_dltype {
                 self.lanes
             );
         }
-        match (self.code, self.bits) {
-            (2, 16) => Ok(Dtype::F16),
-            (4, 16) => Ok(Dtype::BF16),
-            (2, 32) => Ok(Dtype::F32),
-            (2, 64) => Ok(Dtype::F64),
-            (code, bits) => fail!(
-                UnsupportedDtype,
-                "{name}: dtype code {code} with {bits} bits is none of float16, float32, \
-                 float64 (code 2) and bfloat16 (code 4)"
-            ),
+        let is_it = |d: &Dtype| d.dlpack_code() == self.code && d.bits() == u32::from(self.bits);
+        match Dtype::ALL.into_iter().find(is_it) {
+            Some(dtype) => Ok(dtype),
+            None => Err(self.unsupported(name)),
         }
+    }
+
+    /// Out of the way of every call.
+    #[cold]
+    fn unsupported(self, name: &str) -> Error {
+        let known = Dtype::ALL.map(|d| format!("{} (code {})", d.full_name(), d.dlpack_code()));
+        Error::new(
+            Status::UnsupportedDtype,
+            format!(
+                "{name}: dtype code {} with {} bits is none of {}",
+                self.code,
+                self.bits,
+                known.join(", ")
+            ),
+        )
     }
 }

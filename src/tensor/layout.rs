@@ -1,7 +1,7 @@
 //! How operands step through memory, and reducing that to the fewest dimensions.
 
-use super::{Dtype, MAX_DIMS, View};
-use crate::op::MAX_OPERANDS;
+use super::{MAX_DIMS, View};
+use crate::catalogue::{Dtype, MAX_OPERANDS};
 use crate::status::{Result, fail};
 
 /// How a job's pointers walk through memory.

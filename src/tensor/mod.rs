@@ -9,61 +9,31 @@ mod overlap;
 
 use std::ffi::c_void;
 
-use crate::op::{MAX_OPERANDS, Op, Operand, Role};
-use crate::status::{Result, fail};
+use crate::catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
+use crate::status::{Error, Result, Status, fail};
 pub use layout::{Layout, Strided};
 
 /// The most dimensions a tensor may have.
 pub const MAX_DIMS: usize = 8;
 
-/// The element types. The numbers are the C ABI's `MISH_DTYPE_*`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Dtype {
-    /// IEEE 754 binary16.
-    F16 = 1,
-    /// bfloat16: the upper half of a binary32.
-    BF16 = 2,
-    /// IEEE 754 binary32.
-    F32 = 3,
-    /// IEEE 754 binary64.
-    F64 = 4,
-}
-
 impl Dtype {
-    /// Every data type, in the order of the numbers.
-    pub const ALL: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
-
-    /// Bytes per element, which is also the alignment a pointer needs.
-    pub const fn size(self) -> usize {
-        match self {
-            Dtype::F16 | Dtype::BF16 => 2,
-            Dtype::F32 => 4,
-            Dtype::F64 => 8,
-        }
-    }
-
-    /// The short name used in kernels, messages and files: `f16`, `bf16`, `f32`, `f64`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Dtype::F16 => "f16",
-            Dtype::BF16 => "bf16",
-            Dtype::F32 => "f32",
-            Dtype::F64 => "f64",
-        }
-    }
-
     /// Decodes a `MISH_DTYPE_*` constant.
     pub fn from_code(code: i32) -> Result<Dtype> {
-        match Dtype::ALL.into_iter().find(|&d| d as i32 == code) {
+        match Dtype::ALL.into_iter().find(|d| d.code() == code) {
             Some(dtype) => Ok(dtype),
-            None => fail!(
-                UnknownDtype,
-                "dtype: {code} is none of MISH_DTYPE_F16 (1), MISH_DTYPE_BF16 (2), \
-                 MISH_DTYPE_F32 (3), MISH_DTYPE_F64 (4)"
-            ),
+            None => Err(unknown_dtype(code)),
         }
     }
+}
+
+/// Out of the way of every call.
+#[cold]
+fn unknown_dtype(code: i32) -> Error {
+    let known = Dtype::ALL.map(|d| format!("MISH_DTYPE_{} ({})", d.class(), d.code()));
+    Error::new(
+        Status::UnknownDtype,
+        format!("dtype: {code} is none of {}", known.join(", ")),
+    )
 }
 
 /// The kinds of device. The numbers are the C ABI's `MISH_DEVICE_*`, which are DLPack's.

@@ -9,7 +9,7 @@
 use std::ops::{Deref, DerefMut};
 
 use super::{Job, Layout, MAX_DIMS, Strided};
-use crate::op::MAX_OPERANDS;
+use crate::catalogue::MAX_OPERANDS;
 
 /// Positive step and number of values of one dimension.
 ///
@@ -302,7 +302,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::op::Op;
+    use crate::catalogue::Op;
     use crate::status::Status;
     use crate::tensor::{Device, Dtype, View};
 

@@ -21,9 +21,6 @@
 #define MISH_DEVICE_CUH
 #define MISH_DEVICE inline
 #define MISH_GRID_CONSTANT
-#ifndef MISH_FAST_DOUBLE
-#define MISH_FAST_DOUBLE 1
-#endif
 
 typedef std::uint16_t mish_u16;
 typedef std::uint32_t mish_u32;

@@ -12,6 +12,9 @@
 // double for 16-bit types and float, in __float128 for double.
 #include "host.hpp"
 
+// `Wide` is MathF32; `Exact` is tested by its name.
+#define MISH_FAST_DOUBLE 1
+
 #include "element.cuh"
 
 #include <quadmath.h>

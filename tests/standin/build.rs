@@ -1,9 +1,11 @@
 //! Compiles the kernels for the host, once per different tuning.
 
-#[path = "../../src/cuda/policy.rs"]
-mod policy;
-#[path = "../../kernels/policy_header.rs"]
-mod policy_header;
+#[path = "../../src/catalogue/mod.rs"]
+mod catalogue;
+#[path = "../../kernels/header.rs"]
+mod header;
+#[path = "../../src/cuda/tuning.rs"]
+mod tuning;
 
 use std::env;
 use std::fmt::Write as _;
@@ -11,14 +13,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-/// The architectures with an image of their own.
-const ARCHITECTURES: [u32; 9] = [60, 70, 75, 80, 86, 89, 90, 100, 120];
+use catalogue::ARCHITECTURES;
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
     for path in [
         "../../kernels",
-        "../../src/cuda/policy.rs",
+        "../../src/catalogue",
+        "../../src/cuda/tuning.rs",
         "../kernels/host.hpp",
         "src/kernels.cpp",
         "build.rs",
@@ -33,13 +35,8 @@ fn main() {
     }
     let mut variants: Vec<(u32, String)> = Vec::new();
     let mut table = String::from("match sm {\n");
-    for sm in ARCHITECTURES {
-        let fast_double = matches!(sm, 70 | 80 | 90 | 100);
-        let header = format!(
-            "#define STANDIN_FAST_DOUBLE {}\n{}",
-            u32::from(fast_double),
-            policy_header::header(sm)
-        );
+    for sm in ARCHITECTURES.iter().map(|arch| arch.sm) {
+        let header = header::header(sm);
         let same = variants.iter().find(|(_, text)| *text == header);
         let variant = same.map_or(sm, |&(variant, _)| variant);
         writeln!(table, "    {sm} => Some(standin_kernel_sm_{variant}),").expect("into a string");
@@ -81,8 +78,7 @@ fn main() {
 fn compile(out: &Path, sm: u32, header: &str, is_sanitized: bool) {
     let folder = out.join(format!("sm_{sm}"));
     fs::create_dir_all(&folder).expect("OUT_DIR is writable");
-    let fast_double = header.starts_with("#define STANDIN_FAST_DOUBLE 1");
-    fs::write(folder.join("policy.cuh"), header).expect("OUT_DIR is writable");
+    fs::write(folder.join(header::NAME), header).expect("OUT_DIR is writable");
     let mut build = cc::Build::new();
     if is_sanitized {
         // Both runtimes must come first in the process: preload the first.
@@ -102,7 +98,6 @@ fn compile(out: &Path, sm: u32, header: &str, is_sanitized: bool) {
         .file("src/kernels.cpp")
         .include("../../kernels")
         .include(&folder)
-        .define("MISH_FAST_DOUBLE", if fast_double { "1" } else { "0" })
         .define("STANDIN_VARIANT", format!("sm_{sm}").as_str())
         .flag("-Wno-unknown-pragmas")
         // One rounding per operation unless the source says fma, as nowhere else.

@@ -4,9 +4,9 @@ use std::ffi::c_void;
 
 use super::promote;
 use super::shim::{Info, Place, Shim, Tensor};
-use crate::op::Op;
+use crate::catalogue::{Dtype, Op};
 use crate::status::{Error, Result as CoreResult, Status, fail};
-use crate::tensor::{Device, Dtype, MAX_DIMS, View};
+use crate::tensor::{Device, MAX_DIMS, View};
 
 /// Why a kernel gave up.
 pub enum Failure {
@@ -165,8 +165,8 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
     let (dtype, device, stream) = place(shim, &like)?;
 
     let count = inputs.len() + outputs.len();
-    let mut pointers = [std::ptr::null_mut(); crate::op::MAX_OPERANDS];
-    let mut infos: [Option<Info<'_>>; crate::op::MAX_OPERANDS] = Default::default();
+    let mut pointers = [std::ptr::null_mut(); crate::catalogue::MAX_OPERANDS];
+    let mut infos: [Option<Info<'_>>; crate::catalogue::MAX_OPERANDS] = Default::default();
     let mut is_plain = like.is_contiguous;
     for (i, &(name, tensor)) in inputs.iter().chain(outputs).enumerate() {
         let is_output = i > last;

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
 use super::layout;
+use crate::catalogue::Dtype;
 use crate::status::{Result, fail};
-use crate::tensor::Dtype;
 
 /// A pointer to a tensor object, owned by whoever holds it last.
 pub type Handle = *mut c_void;

@@ -118,18 +118,11 @@ struct Kernel {
 #define PASTE(a, b) PASTE2(a, b)
 #define ENTRY(kernel, O, E)                                                                       \
     {#kernel, Policy<O, E>::THREADS, [](void **p) { return prepare(kernel, p); }, run, destroy},
-#define ENTRIES(dtype, E)                                                                         \
-    ENTRY(mish_forward_##dtype, Forward, E)                                                       \
-    ENTRY(mish_backward_##dtype, Backward, E)                                                     \
-    ENTRY(mish_double_backward_##dtype, DoubleBackward, E)                                        \
-    ENTRY(mish_forward_##dtype##_strided, Forward, E)                                             \
-    ENTRY(mish_backward_##dtype##_strided, Backward, E)                                           \
-    ENTRY(mish_double_backward_##dtype##_strided, DoubleBackward, E)
+#define ENTRIES(kernel, O, E) ENTRY(kernel, O, E) ENTRY(kernel##_strided, O, E)
 
 // The kernel with this name, or NULL.
 extern "C" const Kernel *PASTE(standin_kernel_, STANDIN_VARIANT)(const char *name) {
-    static const Kernel kernels[] = {
-        ENTRIES(f16, F16) ENTRIES(bf16, BF16) ENTRIES(f32, F32) ENTRIES(f64, F64)};
+    static const Kernel kernels[] = {MISH_FOR_EACH_KERNEL(ENTRIES)};
     for (const Kernel &kernel : kernels)
         if (std::strcmp(kernel.name, name) == 0) return &kernel;
     return nullptr;

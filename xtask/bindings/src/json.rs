@@ -3,6 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::catalogue::{self, ARCHITECTURES, Dtype, Op, PTX, Role};
 use crate::model::{Abi, Type};
 
 /// Renders the metadata.
@@ -57,8 +58,76 @@ pub fn render(abi: &Abi) -> Result<String> {
         "constants": constants.collect::<Value>(),
         "structs": structs.collect::<Result<Value>>()?,
         "functions": functions.collect::<Value>(),
+        "operations": operations(),
+        "element_types": element_types(),
+        "architectures": architectures(),
+        "ptx": PTX,
+        "accuracy": accuracy(),
     });
     Ok(serde_json::to_string_pretty(&document)? + "\n")
+}
+
+fn operations() -> Value {
+    let operations = Op::ALL.iter().map(|op| {
+        let operands = op.operands().iter().map(|operand| {
+            let role = match operand.role {
+                Role::Input => "input",
+                Role::Output => "output",
+                Role::OptionalOutput => "optional output",
+            };
+            json!({ "name": operand.name, "role": role })
+        });
+        json!({
+            "name": op.name(),
+            "operands": operands.collect::<Value>(),
+            "orders": op.orders(),
+        })
+    });
+    operations.collect()
+}
+
+fn element_types() -> Value {
+    let types = Dtype::ALL.iter().map(|dtype| {
+        json!({
+            "name": dtype.name(),
+            "full_name": dtype.full_name(),
+            "constant": format!("MISH_DTYPE_{}", dtype.class()),
+            "code": dtype.code(),
+            "bits": dtype.bits(),
+            "dlpack_code": dtype.dlpack_code(),
+            "digits": dtype.digits(),
+            "min_exponent": dtype.min_exponent(),
+        })
+    });
+    types.collect()
+}
+
+fn architectures() -> Value {
+    let architectures = ARCHITECTURES.iter().map(|arch| {
+        json!({
+            "sm": arch.sm,
+            "compute_capability": format!("{}.{}", arch.capability() / 10, arch.capability() % 10),
+            "gpus": arch.gpus,
+            "fast_double": arch.has_fast_double,
+            "widest_access": arch.widest_access,
+        })
+    });
+    architectures.collect()
+}
+
+/// In units of the last place; `near_zero` around each of `zeros` the unit is never less than the
+/// last place of 1/16. The lists are by the order of the derivative.
+fn accuracy() -> Value {
+    let bounds = Dtype::ALL.iter().map(|&dtype| {
+        let orders = 0..catalogue::ZEROS.len();
+        let bounds = orders.map(|order| json!(catalogue::bound(dtype, order)));
+        (dtype.name().to_owned(), bounds.collect())
+    });
+    json!({
+        "bounds": Value::Object(bounds.collect()),
+        "zeros": catalogue::ZEROS,
+        "near_zero": catalogue::NEAR_ZERO,
+    })
 }
 
 /// A C type name, or for pointers an object that says to what.

@@ -4,6 +4,8 @@
 //! nothing and fails if a file differs; with `--library` also compares the symbols that a built
 //! library exports.
 
+#[path = "../../../src/catalogue/mod.rs"]
+mod catalogue;
 mod hardened;
 mod header;
 mod json;

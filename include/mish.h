@@ -210,9 +210,11 @@ typedef int32_t mish_status;
  * Simple calls: contiguous memory
  *
  * A derivative needs the input x of the forward pass and nothing else. 16-bit types are
- * computed in binary32 and rounded once. Results are finite wherever the true value is:
- * mish(-inf) = -0, mish(inf) = inf; the derivatives there are 0 and 1, the second ones 0; NaN
- * gives NaN.
+ * computed in binary32 and rounded once. Results are finite wherever the true value is below the
+ * type's largest number by more than the error bound (docs/accuracy.md): mish(-inf) = -0,
+ * mish(inf) = inf; the derivatives there are 0 and 1, the second ones 0; NaN gives NaN. An
+ * infinite gradient gives an infinity of the derivative's sign, at x = -inf and inf of the sign on
+ * the way there, also where the derivative rounds to 0; beside a gradient of 0 it gives NaN.
  * ---------------------------------------------------------------------------------------- */
 
 /**

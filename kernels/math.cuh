@@ -98,7 +98,8 @@ MISH_DEVICE double mish_split(double x, mish_i32 &exponent) {
     return x * mish_exp2<double>(-exponent);
 }
 
-// product * 2^exponent in two halves, of which only the last rounds. What the limits cut off is
+// product * 2^exponent, the product far from overflow and underflow, in two halves, of which only
+// the last rounds. What the limits cut off is
 // past every finite result.
 template <typename F> MISH_DEVICE F mish_scale(F product, mish_i32 exponent) {
     typedef Limits<F> L;
@@ -206,15 +207,15 @@ template <typename F> struct Exact {
         return mish_fma(g, q, mish_fma(g_low, q, g_low)) + g;
     }
 
-    // grad * first * 2^(k + 1) without intermediate overflow or a second rounding that matters;
-    // `rest` at least 2 exp2_min.
+    // grad * first * 2^(k + 1) without intermediate overflow or a second rounding; `rest` at least
+    // 2 exp2_min.
     MISH_DEVICE F times_first(F grad, F first, mish_i32 rest) const {
-        F product = grad * (first * mish_exp2<F>(limited + 1u));
-        if (rest < 0) {
-            const mish_i32 near = mish_max(rest, L::exp2_min());
-            product = product * mish_exp2<F>(near) * mish_exp2<F>(rest - near);
-        }
-        return product;
+        if (rest >= 0) return grad * (first * mish_exp2<F>(limited + 1u));
+        // Times a small gradient the product may be subnormal before `rest` is applied: that would
+        // round it twice.
+        mish_i32 exponent;
+        const F value = mish_split(grad, exponent);
+        return mish_scale(value * first, exponent + limited + 1 + rest);
     }
 
     // mish''(x)/(8 scale) for the limited k.
@@ -494,10 +495,11 @@ struct Rational {
         const Rational c(x, 1480.0, 0);
         double y = grad_y * c.first(Quotient(c));
         if (mish_size(x) >= mish_size(690.0)) {
-            // (1 + x) v; the factor of the gradient stays normal.
-            const mish_i32 near = mish_max(c.k, -1000);
-            const double first = (1.0 - c.size) * c.significand() * mish_exp2<double>(near);
-            y = c.left ? mish_descend(grad_y * first, c.k - near) : grad_y;
+            // (1 + x) v, all powers of two last, so that the result alone is rounded.
+            mish_i32 exponent;
+            const double grad = mish_split(grad_y, exponent);
+            const double first = (1.0 - c.size) * c.significand();
+            y = c.left ? mish_scale(grad * first, exponent + c.k) : grad_y;
             if (x != x) y = x;
         }
         return y;
@@ -507,17 +509,15 @@ struct Rational {
                                             double &grad_grad_y, double &grad_x) {
         const Rational c(x, 2200.0, -200);
         const Quotient quotient(c);
-        grad_grad_y = grad_grad_x * c.first(quotient);
-        const double second = c.second(quotient);
+        const double first = c.first(quotient), second = c.second(quotient);
+        grad_grad_y = grad_grad_x * first;
         // Neither product leaves the normal numbers before the result does.
         grad_x = grad_grad_x * second * grad_y;
         if ((mish_size(x) >= mish_size(138.0)) | !mish_is_tame(grad_grad_x)) {
-            // Further down mish' is zero beside any gradient.
-            const mish_i32 rest = mish_max(c.k_rest, 2 * L::exp2_min());
-            if (c.left) grad_grad_y = mish_descend(grad_grad_y, rest);
             mish_i32 a_exponent, b_exponent;
             const double a = mish_split(grad_grad_x, a_exponent);
             const double b = mish_split(grad_y, b_exponent);
+            if (c.left) grad_grad_y = mish_scale(a * first, a_exponent + c.k_rest);
             const mish_i32 second_rest = c.left ? c.k_rest : 2 * c.k_rest;
             grad_x = mish_scale(a * second * b, a_exponent + b_exponent + second_rest);
             if (x != x) grad_grad_y = grad_x = x;

@@ -23,6 +23,7 @@
 #include <chrono>
 #include <cinttypes>
 #include <cstdio>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -61,8 +62,8 @@ const Format FORMAT_F16 = {11, -14, 15}, FORMAT_BF16 = {8, -126, 127},
              FORMAT_F32 = {24, -126, 127}, FORMAT_F64 = {53, -1022, 1023};
 
 template <class T> T last_place(T exact, const Format &f) {
-    const int exponent = exact == 0 ? f.smallest : std::max(int(log2_floor(exact)), f.smallest);
-    return power(T(), exponent - f.digits + 1);
+    const int exponent = exact == 0 ? f.smallest : int(log2_floor(exact));
+    return power(T(), std::min(std::max(exponent, f.smallest), f.largest) - f.digits + 1);
 }
 
 // Where the derivatives' zeros let their own last place shrink.
@@ -71,6 +72,13 @@ bool near_zero(int order, double x) {
     if (order == 2) return std::fabs(x + 2.2563764) < 0.35 || std::fabs(x - 1.4905712) < 0.35;
     return false;
 }
+
+// The bounds of tests/sweep/src/quantity.rs: mish, mish', mish'', with one gradient, with two.
+struct Bounds {
+    double functions[3], products;
+};
+const Bounds BOUNDS_NARROW = {{0.501, 0.501, 0.501}, 0.502}, BOUNDS_F32 = {{1, 2, 2}, 5},
+             BOUNDS_F64 = {{2, 3, 3}, 7};
 
 // The worst results of one function in one format.
 struct Tally {
@@ -84,26 +92,32 @@ struct Tally {
     Tally(std::string n, const Format &f, double b, int o)
         : name(std::move(n)), format(f), bound(b), order(o) {}
 
-    // The error in units such that `bound` is the limit: last places of the exact result, or,
-    // near a zero, of 1/16 where that is more.
-    template <class T> void add(double got, T exact, double x, T factor = 1) {
+    // Measures the error in last places of the exact result or, near a zero, of 1/16 times the
+    // gradients where these are larger, and returns it.
+    template <class T> double add(double got, T exact, double x, T factor = 1) {
         ++tried;
-        // What rounds to infinity is infinity.
-        const T limit = power(T(), format.largest) * 2;
-        const T unit = last_place(exact, format);
-        T error = T(got) - exact;
-        if (error < 0) error = -error;
+        // An infinity counts as the number after the largest, and is right from there on.
+        const T next = power(T(), format.largest) * 2;
         const T size = exact < 0 ? -exact : exact;
-        if (std::isinf(got) && size >= limit - unit && (got > 0) == (exact > 0)) error = 0;
-        T allowed = T(bound) * unit;
+        T unit = last_place(exact, format);
+        T error = (std::isinf(got) ? (got > 0 ? next : -next) : T(got)) - exact;
+        if (error < 0) error = -error;
+        if (std::isinf(got) && size >= next && (got > 0) == (exact > 0)) error = 0;
+        double allowed = bound;
         if (near_zero(order, x)) {
             const T floor = power(T(), -4 - format.digits + 1) * (factor < 0 ? -factor : factor);
-            allowed = std::max(allowed, floor);
+            unit = std::max(unit, floor);
+        } else if (exact != 0) {
+            // Where the result is subnormal the errors on the way fade, and one rounding is left.
+            const int lost = format.smallest - int(log2_floor(exact));
+            if (lost > 0) allowed = std::min(bound, 0.5 + 0x1p-16 + std::ldexp(bound, -lost));
         }
-        const double score = double(error / allowed) * bound;
-        if (!(score <= bound) && failed++ < 5)
-            std::printf("  %s: %.5g at x = %.17g\n", name.c_str(), score, x);
+        const double score = double(error / unit);
+        if (!(score <= allowed) && failed++ < 5)
+            std::printf("  %s: %.7g at x = %.17g, times %.17g: %.17g\n", name.c_str(), score, x,
+                        double(factor), got);
         if (!(score <= worst)) worst = score == score ? score : INFINITY, worst_at = x;
+        return score;
     }
 
     bool report() const {
@@ -191,13 +205,64 @@ void moderate() {
     count(ok);
 }
 
+// Products beside the middle between two numbers, for every input: there an error on the way shows
+// in full.
+template <class M> void narrow_directed(const std::string &name, const Narrow &type) {
+    const Format &format = type.format;
+    const double bound = BOUNDS_NARROW.products;
+    Tally one(name + " gradient x mish', directed", format, bound, 1),
+        two(name + " gradients x mish'', directed", format, bound, 2);
+    std::mt19937_64 random(17);
+    const int fractions = 1 << (format.digits - 1);
+    const auto significand = [&] { return 1 + double(random() % unsigned(fractions)) / fractions; };
+    // How far from a middle, in last places.
+    const auto off = [&](double product) {
+        const double places = std::fabs(product) / last_place(product, format);
+        return std::fabs(places - std::floor(places) - 0.5);
+    };
+    for (mish_u32 bits = 0; bits < 0x10000u; ++bits) {
+        const float x = type.widen(mish_u16(bits));
+        if (!std::isfinite(x)) continue;
+        const Reference<double> exact(x);
+        // Gradients that keep the products in the middle of the range.
+        const int first = -std::max(-format.largest, std::min(0, std::ilogb(exact.first)));
+        const int second = -std::max(-2 * format.largest, std::min(0, std::ilogb(exact.second)));
+        for (int step = 0; step < 256; ++step) {
+            const double a = significand(), b = significand();
+            const double grad = std::ldexp(a, std::min(first, format.largest));
+            const double grad_grad = std::ldexp(a, second / 2), other = std::ldexp(b, second - second / 2);
+            const double wanted[] = {grad * exact.first, grad_grad * other * exact.second};
+            const bool is_beside[] = {off(wanted[0]) < 0.002, off(wanted[1]) < 0.002};
+            for (int e = -2; e <= 2; ++e)
+                for (int r = -1; r <= 1; ++r) {
+                    hardware.exp2_ulps = e;
+                    hardware.reciprocal_ulps = r;
+                    float ignored, result;
+                    if (is_beside[0]) {
+                        result = M::backward(float(grad), x);
+                        one.add(type.widen(type.narrow(result)), wanted[0], x, grad);
+                        M::double_backward(float(grad), 1, x, result, ignored);
+                        one.add(type.widen(type.narrow(result)), wanted[0], x, grad);
+                    }
+                    if (is_beside[1]) {
+                        M::double_backward(float(grad_grad), float(other), x, ignored, result);
+                        two.add(type.widen(type.narrow(result)), wanted[1], x, grad_grad * other);
+                    }
+                }
+        }
+    }
+    count(one.report());
+    count(two.report());
+}
+
 template <class M> void narrow(const std::string &name, const Narrow &type, bool list) {
-    Tally tallies[] = {{name + " mish", type.format, 0.501, 0},
-                       {name + " mish'", type.format, 0.501, 1},
-                       {name + " mish''", type.format, 0.501, 2},
-                       {name + " gradient x mish'", type.format, 0.501, 1},
-                       {name + " gradients x mish''", type.format, 0.501, 2},
-                       {name + " second gradient x mish'", type.format, 0.501, 1}};
+    const double bound = BOUNDS_NARROW.functions[0], products = BOUNDS_NARROW.products;
+    Tally tallies[] = {{name + " mish", type.format, bound, 0},
+                       {name + " mish'", type.format, bound, 1},
+                       {name + " mish''", type.format, bound, 2},
+                       {name + " gradient x mish'", type.format, products, 1},
+                       {name + " gradients x mish''", type.format, products, 2},
+                       {name + " second gradient x mish'", type.format, products, 1}};
     std::mt19937_64 random(16);
     // Any bit pattern, or (half of the time) one near the ends of the range.
     const auto any = [&] {
@@ -245,6 +310,7 @@ template <class M> void narrow(const std::string &name, const Narrow &type, bool
         }
     }
     for (const Tally &tally : tallies) count(tally.report());
+    narrow_directed<M>(name, type);
 }
 
 // float and double ----------------------------------------------------------------------------
@@ -256,17 +322,65 @@ std::vector<double> centres() {
             -138.6,   -693.1,   354.9,   372.5, 373.1, 709.8, -1480, -2200, 1120};
 }
 
+// The inputs with the largest errors relative to the function, or near a zero to 1/16, whichever
+// model of the hardware makes them.
+template <class F> class Suspects {
+  public:
+    struct Suspect {
+        double error;
+        F x;
+        Hardware model;
+    };
+    void add(double error, F x) {
+        if (found.size() == MOST && !(error > found.front().error)) return;
+        for (Suspect &known : found)
+            if (known.x == x) {
+                if (error > known.error) known = {error, x, hardware}, heap();
+                return;
+            }
+        if (found.size() == MOST) {
+            std::pop_heap(found.begin(), found.end(), is_worse);
+            found.pop_back();
+        }
+        found.push_back({error, x, hardware});
+        std::push_heap(found.begin(), found.end(), is_worse);
+    }
+    const std::vector<Suspect> &all() const { return found; }
+
+  private:
+    static constexpr std::size_t MOST = 64;
+    static bool is_worse(const Suspect &a, const Suspect &b) { return a.error > b.error; }
+    void heap() { std::make_heap(found.begin(), found.end(), is_worse); }
+    std::vector<Suspect> found;
+};
+
+// A number's significand, from 1 to 2.
+template <class T> T significand(T x) {
+    if (x < 0) x = -x;
+    return x / power(T(), int(log2_floor(x)));
+}
+
 template <class M, class F, class T, class Product>
-void wide(const char *type, const Format &format, const double (&bounds)[3],
+void wide(const char *type, const Format &format, const Bounds &bounds,
           const std::vector<F> &inputs, const std::vector<Hardware> &models, bool randomly) {
     const std::string name = type;
-    Tally tallies[] = {{name + " mish", format, bounds[0], 0},
-                       {name + " mish'", format, bounds[1], 1},
-                       {name + " mish''", format, bounds[2], 2},
-                       {name + " gradient x mish'", format, bounds[1] + 1, 1},
-                       {name + " gradients x mish''", format, bounds[2] + 1, 2}};
+    Tally tallies[] = {{name + " mish", format, bounds.functions[0], 0},
+                       {name + " mish'", format, bounds.functions[1], 1},
+                       {name + " mish''", format, bounds.functions[2], 2},
+                       {name + " gradient x mish'", format, bounds.products, 1},
+                       {name + " gradients x mish''", format, bounds.products, 2}};
     std::mt19937_64 random(64);
     std::uniform_real_distribution<double> off(-1, 1);
+    // By mish' and mish''.
+    Suspects<F> suspects[2];
+    // What is too large may be rounded up across a power of two, which costs more.
+    const auto suspect = [&](int order, F x, double error, F got, T exact) {
+        if (exact == 0 || log2_floor(exact) < format.smallest) return;
+        const T size = exact < 0 ? -exact : exact;
+        const double outward = (T(got) < 0 ? -T(got) : T(got)) > size ? 0.25 : 0;
+        const bool scaled = near_zero(order, x) && size < 1 / T(16);
+        suspects[order - 1].add(error / (scaled ? 1 : double(significand(exact))) + outward, x);
+    };
     for (const F x : inputs) {
         const Reference<T> exact((T(x)));
         const F grad = any_gradient<F>(random), grad_grad = any_gradient<F>(random);
@@ -274,12 +388,12 @@ void wide(const char *type, const Format &format, const double (&bounds)[3],
             hardware = model;
             if (randomly && hardware.reciprocal_off == 0) hardware.reciprocal_off = off(random);
             F first, second, scaled_first, scaled_second;
-            const F value = M::forward(x);
+            const F value = M::forward(x), alone = M::backward(1, x);
             M::double_backward(1, 1, x, first, second);
             tallies[0].add(value, exact.value, x);
-            tallies[1].add(first, exact.first, x);
-            tallies[1].add(M::backward(1, x), exact.first, x);
-            tallies[2].add(second, exact.second, x);
+            suspect(1, x, tallies[1].add(first, exact.first, x), first, exact.first);
+            suspect(1, x, tallies[1].add(alone, exact.first, x), alone, exact.first);
+            suspect(2, x, tallies[2].add(second, exact.second, x), second, exact.second);
             M::double_backward(grad_grad, grad, x, scaled_first, scaled_second);
             tallies[3].add(M::backward(grad, x), T(grad) * exact.first, x, T(grad));
             tallies[3].add(scaled_first, T(grad_grad) * exact.first, x, T(grad_grad));
@@ -288,6 +402,73 @@ void wide(const char *type, const Format &format, const double (&bounds)[3],
         }
     }
     for (const Tally &tally : tallies) count(tally.report());
+
+    // What follows from the functions' relative errors, if they are rounded before the products.
+    for (int order = 1; order <= 2; ++order) {
+        double largest = 0;
+        for (const auto &at : suspects[order - 1].all()) largest = std::max(largest, at.error);
+        const double at_most = 2 * largest + order - 0.5;
+        std::printf("%s gradients x %s, from the function alone at most %.3f ULP\n", name.c_str(),
+                    order == 1 ? "mish'" : "mish''", at_most);
+        count(at_most <= bounds.products);
+    }
+
+    // The gradients that make the most of these errors, as tests/sweep/src/directed.rs says why:
+    // products around a power of two, with two gradients the first of them just above one.
+    Tally one(name + " gradient x mish', directed", format, bounds.products, 1),
+        two(name + " gradients x mish'', directed", format, bounds.products, 2);
+    const F unit = F(std::ldexp(1.0, 1 - format.digits));
+    const auto below_two = [](F m) { return m >= 1 && m < 2; };
+    for (const auto &at : suspects[0].all()) {
+        hardware = at.model;
+        const T exact = Reference<T>(T(at.x)).first;
+        const F centre = F(2 / significand(exact));
+        // In the middle of the range and, if the product reaches it, at its upper end.
+        const int edge = format.largest - int(log2_floor(exact));
+        for (int step = -1024; step <= 16; ++step) {
+            const F m = centre + F(step) * unit;
+            if (!below_two(m)) continue;
+            for (const int exponent : {0, edge}) {
+                if (exponent > format.largest) continue;
+                const F grad = std::ldexp(m, exponent);
+                F first, second;
+                M::double_backward(grad, 1, at.x, first, second);
+                one.add(M::backward(grad, at.x), T(grad) * exact, at.x, T(grad));
+                one.add(first, T(grad) * exact, at.x, T(grad));
+            }
+        }
+    }
+    for (const auto &at : suspects[1].all()) {
+        hardware = at.model;
+        const T exact = Reference<T>(T(at.x)).second, m = significand(exact);
+        const F centre = F(2 / m);
+        for (int i = -2; i <= 24; ++i) {
+            const F a = centre + F(i) * unit;
+            if (!below_two(a)) continue;
+            const F next = F(2 / significand(m * T(a)));
+            for (int j = -64; j <= 4; ++j) {
+                const F b = next + F(j) * unit;
+                if (!below_two(b)) continue;
+                const int edge = format.largest - int(log2_floor(exact * T(a) * T(b)));
+                for (const int exponent : {0, edge}) {
+                    if (exponent > 2 * format.largest) continue;
+                    // Either may be the larger one.
+                    const int half = exponent / 2 + (j & 1 ? 3 : -3);
+                    if (std::max(half, exponent - half) > format.largest) continue;
+                    const F grads[] = {std::ldexp(a, half), std::ldexp(b, exponent - half)};
+                    const Product product = Product(grads[0]) * Product(grads[1]);
+                    const T wanted = T(product * Product(exact));
+                    F first, second;
+                    M::double_backward(grads[0], grads[1], at.x, first, second);
+                    two.add(second, wanted, at.x, T(product));
+                    M::double_backward(grads[1], grads[0], at.x, first, second);
+                    two.add(second, wanted, at.x, T(product));
+                }
+            }
+        }
+    }
+    count(one.report());
+    count(two.report());
 }
 
 std::vector<float> float_inputs() {
@@ -367,19 +548,67 @@ template <class M, class F> void special(const char *name, bool narrow) {
     count(ok);
 }
 
+// An infinite gradient gives an infinity of the derivative's sign, at x = -inf and inf the sign on
+// the way there; beside a gradient of 0, and with a NaN anywhere, it gives NaN.
+template <class M, class F> void infinite_gradients(const char *name) {
+    hardware = Hardware();
+    const F inf = F(INFINITY), nan = F(NAN);
+    bool ok = true;
+    const auto check = [&](F x, bool first_rises, bool second_rises) {
+        for (const F grad : {inf, -inf}) {
+            const bool up = grad > 0;
+            const F first = up == first_rises ? inf : -inf, second = up == second_rises ? inf : -inf;
+            F got_first, got_second;
+            ok &= M::backward(grad, x) == first;
+            M::double_backward(grad, F(0.5), x, got_first, got_second);
+            ok &= got_first == first && got_second == second;
+            M::double_backward(F(0.5), grad, x, got_first, got_second);
+            ok &= std::isfinite(got_first) && got_second == second;
+            M::double_backward(grad, -grad, x, got_first, got_second);
+            ok &= got_second == (second_rises ? -inf : inf);
+            M::double_backward(grad, 0, x, got_first, got_second);
+            ok &= std::isnan(got_second);
+            M::double_backward(0, grad, x, got_first, got_second);
+            ok &= std::isnan(got_second);
+        }
+        F got_first, got_second;
+        ok &= std::isnan(M::backward(nan, x));
+        M::double_backward(nan, 1, x, got_first, got_second);
+        ok &= std::isnan(got_first) && std::isnan(got_second);
+        M::double_backward(1, nan, x, got_first, got_second);
+        ok &= std::isnan(got_second);
+    };
+    for (const F limit : {inf, std::numeric_limits<F>::max()}) {
+        check(limit, true, false);
+        check(-limit, false, false);
+    }
+    for (int step = -1000; step <= 1000; ++step) {
+        const double x = step * 2.5 + 0.125;
+        check(F(x), x > -1.1924312, x > -2.2563764 && x < 1.4905712);
+        check(F(x / 128), x / 128 > -1.1924312, x / 128 > -2.2563764 && x / 128 < 1.4905712);
+    }
+    std::printf("%s infinite gradients%s\n", name, ok ? "" : "  FAILED");
+    count(ok);
+}
+
+template <class M, class F> void special_values(const char *name, bool narrow) {
+    special<M, F>(name, narrow);
+    infinite_gradients<M, F>(name);
+}
+
 } // namespace
 
 int main(int argc, char **argv) {
     const auto start = std::chrono::steady_clock::now();
     const std::string option = argc > 1 ? argv[1] : "";
     const bool list = option == "--list", only_wide = option == "--wide";
-    special<Bounded, float>("f16", true);
-    special<Factored, float>("bf16", true);
-    special<Alone, float>("bf16 in vector", true);
+    special_values<Bounded, float>("f16", true);
+    special_values<Factored, float>("bf16", true);
+    special_values<Alone, float>("bf16 in vector", true);
     moderate();
-    special<Wide, float>("f32 in double", false);
-    special<Exact<float>, float>("f32 in pairs", false);
-    special<MathF64, double>("f64", false);
+    special_values<Wide, float>("f32 in double", false);
+    special_values<Exact<float>, float>("f32 in pairs", false);
+    special_values<MathF64, double>("f64", false);
     if (!only_wide) {
         narrow<Bounded>("f16", F16_TYPE, list);
         narrow<Factored>("bf16", BF16_TYPE, list);
@@ -389,11 +618,11 @@ int main(int argc, char **argv) {
     std::vector<Hardware> models(3);
     models[0].reciprocal_ulps = -1, models[0].reciprocal_off = -1;
     models[2].reciprocal_ulps = 1, models[2].reciprocal_off = 1;
-    wide<Wide, float, double, long double>("f32 in double", FORMAT_F32, {1, 2, 2}, float_inputs(), models,
+    wide<Wide, float, double, long double>("f32 in double", FORMAT_F32, BOUNDS_F32, float_inputs(), models,
                                            true);
-    wide<Exact<float>, float, double, long double>("f32 in pairs", FORMAT_F32, {1, 2, 2}, float_inputs(),
+    wide<Exact<float>, float, double, long double>("f32 in pairs", FORMAT_F32, BOUNDS_F32, float_inputs(),
                                                    models, false);
-    wide<MathF64, double, __float128, __float128>("f64", FORMAT_F64, {2, 3, 3}, double_inputs(),
+    wide<MathF64, double, __float128, __float128>("f64", FORMAT_F64, BOUNDS_F64, double_inputs(),
                                                         models, true);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     std::printf("%d passed, %d failed in %.0fs\n", passed, wrong, took.count());

@@ -13,10 +13,8 @@ use super::{Method, Range};
 const K_MIN: f64 = -200.0;
 /// Above this k, 1 and x no longer count beside e.
 const K_MAX: f64 = 60.0;
-/// The exponents of normal powers of two that have a normal inverse.
+/// The least exponent of a normal power of two; that has a normal inverse.
 const EXP2_MIN: f64 = -1022.0;
-/// See [`EXP2_MIN`].
-const EXP2_MAX: f64 = 1022.0;
 /// Above this x, mish is x − 2x/δ with 2x/δ far below x.
 const FORWARD_RIGHT: f64 = 4.0;
 /// Below −760 mish rounds to −0; above 25 it is x and mish′ is 1.
@@ -177,22 +175,20 @@ fn first(x: f64, exp: Exponential, c: Denominator) -> f64 {
     v + fma(g, exp.q_low, v_low)
 }
 
-/// `grad · first · 2ᵏ` without intermediate overflow or a second rounding that matters.
+/// `value·2^exponent · first · 2ᵏ`, the first two a gradient's: rounded to the element type once,
+/// however small.
 #[inline(always)]
-fn times_first(grad: f64, first: f64, k_biased: f64, limited: f64) -> f64 {
+fn times_first((value, exponent): (f64, f64), first: f64, k_biased: f64, limited: f64) -> f64 {
     // Where k was limited from above, mish′ is 1 and the limited k is the right one.
-    let rest = (k_biased - limited).at_most(0.0);
-    let near = rest.at_least(EXP2_MIN);
-    // Past twice `EXP2_MIN` the product is zero beside any gradient.
-    let far = (rest - near).at_least(EXP2_MIN);
-    grad * (first * f64::exp2_biased(limited)) * exp2(near) * exp2(far)
+    let k = k_biased.at_most(limited) - f64::MAGIC;
+    scale(value * first, exponent + k)
 }
 
 /// `grad_y · mish′(x)`: the last step.
 #[inline(always)]
 fn backward(grad_y: f64, x: f64, exp: Exponential, c: Denominator) -> f64 {
     let first = first(BACKWARD.clamp(x), exp, c);
-    times_first(grad_y, first, exp.k_biased, exp.limited::<false>())
+    times_first(split(grad_y), first, exp.k_biased, exp.limited::<false>())
 }
 
 /// `mish″(x)` for the limited k, rounded once: [`double_backward`] applies the rest of k.
@@ -238,22 +234,14 @@ fn double_backward(
     let clamped = DOUBLE_BACKWARD.clamp(x);
     let limited = exp.limited::<true>();
     let first = first(clamped, exp, c);
-    let grad_grad_y = times_first(grad_grad_x, first, exp.k_biased, limited);
+    let (a, a_exponent) = split(grad_grad_x);
+    let (b, b_exponent) = split(grad_y);
+    let grad_grad_y = times_first((a, a_exponent), first, exp.k_biased, limited);
     // mish″ ~ eˣ on the left and e⁻²ˣ on the right.
     let rest = exp.k_biased - limited;
     let rest = rest.at_most(-2.0 * rest);
-    let (a, a_exponent) = split(grad_grad_x);
-    let (b, b_exponent) = split(grad_y);
     let product = (a * second(clamped, exp, c, f64::exp2_biased(limited))) * b;
-    // `product` is far from overflow and underflow: scale it in steps of which all but the last
-    // are exact.
-    let total = (a_exponent + b_exponent) + rest;
-    let near = total.at_least(EXP2_MIN).at_most(EXP2_MAX);
-    let total = total - near;
-    let far = total.at_least(EXP2_MIN).at_most(EXP2_MAX);
-    let total = total - far;
-    let last = total.at_least(EXP2_MIN).at_most(EXP2_MAX);
-    let grad_x = product * exp2(near) * exp2(far) * exp2(last);
+    let grad_x = scale(product, (a_exponent + b_exponent) + rest);
     (grad_grad_y, grad_x)
 }
 
@@ -274,10 +262,19 @@ fn exp_tail(r: f64) -> f64 {
     sum
 }
 
-/// 2ᵏ for an integer k from `EXP2_MIN` to `EXP2_MAX`.
+/// 2ᵏ for an integer k from `EXP2_MIN` to −`EXP2_MIN`.
 #[inline(always)]
 fn exp2(k: f64) -> f64 {
     f64::exp2_biased(k + f64::MAGIC)
+}
+
+/// product·2^exponent for a product far from overflow and underflow, in two halves, of which only
+/// the last rounds. What the limits cut off is past every finite result.
+#[inline(always)]
+fn scale(product: f64, exponent: f64) -> f64 {
+    let exponent = exponent.at_least(2.0 * EXP2_MIN).at_most(-2.0 * EXP2_MIN);
+    let half = fma(exponent, 0.5, f64::MAGIC);
+    product * f64::exp2_biased(half) * exp2(exponent - (half - f64::MAGIC))
 }
 
 /// [`exp2`] of a − b, both given with [`Real::MAGIC`] added.

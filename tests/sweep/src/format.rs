@@ -58,6 +58,8 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
     fn from_bits(bits: u64) -> Self;
     /// The same number.
     fn widen(self) -> f64;
+    /// The nearest number.
+    fn nearest(x: f64) -> Self;
 
     /// A finite number from random bits, with any exponent, or with a large one.
     fn gradient(random: u64, large: bool) -> Self {
@@ -76,7 +78,7 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 
 macro_rules! element {
     ($type:ty, $bits:ty, $dtype:ident, $code:literal, $digits:literal, $largest:literal,
-     $widen:expr) => {
+     $widen:expr, $round:expr) => {
         impl Element for $type {
             const DTYPE: Dtype = Dtype::$dtype;
             const CODE: i32 = $code;
@@ -96,10 +98,13 @@ macro_rules! element {
             fn widen(self) -> f64 {
                 ($widen)(self)
             }
+            fn nearest(x: f64) -> Self {
+                ($round)(x)
+            }
         }
     };
 }
-element!(f16, u16, F16, 1, 11, 15, f16::to_f64);
-element!(bf16, u16, Bf16, 2, 8, 127, bf16::to_f64);
-element!(f32, u32, F32, 3, 24, 127, f64::from);
-element!(f64, u64, F64, 4, 53, 1023, |x| x);
+element!(f16, u16, F16, 1, 11, 15, f16::to_f64, f16::from_f64);
+element!(bf16, u16, Bf16, 2, 8, 127, bf16::to_f64, bf16::from_f64);
+element!(f32, u32, F32, 3, 24, 127, f64::from, |x| x as f32);
+element!(f64, u64, F64, 4, 53, 1023, |x| x, |x| x);

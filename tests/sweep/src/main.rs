@@ -3,6 +3,7 @@
 //! `cargo xtask sweep` builds the library and runs this.
 
 mod check;
+mod directed;
 mod format;
 mod library;
 mod measure;
@@ -31,7 +32,7 @@ use crate::peer::Peer;
 use crate::points::Amount;
 use crate::quantity::Operation;
 use crate::report::Row;
-use crate::run::{Plan, Subject};
+use crate::run::{Plan, Subject, Swept};
 
 const USAGE: &str = "\
 cargo xtask sweep [--dtype f16,bf16,f32,f64] [--op forward,backward,double_backward]
@@ -195,9 +196,10 @@ fn run() -> Result<bool> {
         }
     };
     let start = Instant::now();
-    let (mut rows, mut checks, mut seconds) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut rows, mut checks) = (Vec::new(), Vec::new());
+    let (mut seconds, mut directed) = (Vec::new(), Vec::new());
     for &dtype in &arguments.dtypes {
-        let (new_rows, checked, took) = match dtype {
+        let (new_rows, checked, swept) = match dtype {
             Dtype::F16 => sweep::<f16>(&subject, &arguments)?,
             Dtype::Bf16 => sweep::<bf16>(&subject, &arguments)?,
             Dtype::F32 => sweep::<f32>(&subject, &arguments)?,
@@ -205,7 +207,8 @@ fn run() -> Result<bool> {
         };
         rows.extend(new_rows);
         checks.push(checked);
-        seconds.push((dtype.name().to_owned(), json!(took)));
+        seconds.push((dtype.name().to_owned(), json!(swept.seconds)));
+        directed.push((dtype.name().to_owned(), json!(swept.directed)));
     }
     report::table(&rows);
     if let Some(path) = &arguments.json {
@@ -225,6 +228,7 @@ fn run() -> Result<bool> {
                 let sets = sets.iter().map(|set| json!({"what": set.name, "points": set.count}));
                 (dtype.name().to_owned(), sets.collect())
             }).collect::<serde_json::Map<_, _>>(),
+            "directed": serde_json::Map::from_iter(directed),
             "references_checked_log2": checks,
             "profile_from": arguments.dtypes.iter().map(|&dtype| {
                 (dtype.name().to_owned(), json!(measure::profile_start(dtype)))
@@ -256,7 +260,10 @@ fn run() -> Result<bool> {
     Ok(failed == 0)
 }
 
-fn sweep<E: Element>(subject: &Subject, arguments: &Arguments) -> Result<(Vec<Row>, Checked, f64)> {
+fn sweep<E: Element>(
+    subject: &Subject,
+    arguments: &Arguments,
+) -> Result<(Vec<Row>, Checked, Swept)> {
     let sets = points::sets(E::DTYPE, arguments.amount());
     let checked = check::references::<E>(&sets, if arguments.reduced { 4_000 } else { 40_000 })?;
     let plan = Plan {
@@ -271,11 +278,11 @@ fn sweep<E: Element>(subject: &Subject, arguments: &Arguments) -> Result<(Vec<Ro
     {
         fs::remove_file(state)?;
     }
-    let (tallies, seconds) = run::sweep::<E>(subject, &plan, &sets)?;
+    let swept = run::sweep::<E>(subject, &plan, &sets)?;
     Ok((
-        report::rows(E::DTYPE, &E::FORMAT, &tallies),
+        report::rows(E::DTYPE, &E::FORMAT, &swept.tallies),
         checked,
-        seconds,
+        swept,
     ))
 }
 

@@ -4,6 +4,8 @@
 //! case, a result too close to a boundary to judge) is done for one element at a time, with as
 //! many digits as it takes.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::format::{Dtype, Format};
@@ -79,6 +81,47 @@ impl Worst {
     }
 }
 
+/// The inputs with the largest errors, from which the directed search begins.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+pub struct Suspects(Vec<(i64, u64)>);
+
+impl Suspects {
+    const MOST: usize = 64;
+
+    /// The bits of the least error that would still be kept.
+    fn least(&self) -> i64 {
+        match self.0.len() {
+            Self::MOST => self.0[Self::MOST - 1].0,
+            _ => 0,
+        }
+    }
+
+    fn add(&mut self, new: impl IntoIterator<Item = (i64, u64)>) {
+        self.0.extend(new);
+        self.0.sort_unstable_by(|a, b| b.cmp(a));
+        // Of one input the worst error alone.
+        let mut seen = HashSet::new();
+        self.0.retain(|&(_, x)| seen.insert(x));
+        self.0.truncate(Self::MOST);
+    }
+
+    /// The largest error that a product with one gradient can come to, if the function is rounded
+    /// to the element type before: twice the relative error where the product's significand is
+    /// nearly 2, and half a last place, or a whole one in the units above a power of two.
+    pub fn product(&self) -> f64 {
+        2.0 * self
+            .0
+            .first()
+            .map_or(0.0, |&(error, _)| f64::from_bits(error as u64))
+            + 0.5
+    }
+
+    /// Each x.
+    pub fn inputs(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().map(|&(_, x)| f64::from_bits(x))
+    }
+}
+
 /// What is kept of a quantity.
 #[derive(Clone, Default, Debug, Serialize, Deserialize)]
 pub struct Tally {
@@ -92,6 +135,12 @@ pub struct Tally {
     pub wrong_sign: u64,
     /// Results of the sign opposite to the exact one's.
     pub opposite: u64,
+    /// Infinite results where the exact one rounds to a finite number.
+    pub early: u64,
+    /// How many last places before the exact result would be infinite, away from the zeros.
+    pub earliest: Worst,
+    /// The same near a zero, as a share of the largest number.
+    pub earliest_near_zero: Worst,
     /// Results outside of the bound.
     pub failed: u64,
     /// Special values (infinities, NaN) with a wrong result.
@@ -107,6 +156,8 @@ pub struct Tally {
     pub profile: Vec<i64>,
     /// The worst error near a zero, in last places of the exact result.
     pub near_zero: Worst,
+    /// The inputs whose error is the largest relative to the result, or to 1/16 near a zero.
+    pub suspects: Suspects,
     /// The largest step between neighbours in the direction opposite to the function's.
     pub jump: Worst,
     /// The inputs (bits) that are not correctly rounded, for 16-bit types with gradients of 1.
@@ -121,6 +172,9 @@ impl Tally {
         self.non_finite += other.non_finite;
         self.wrong_sign += other.wrong_sign;
         self.opposite += other.opposite;
+        self.early += other.early;
+        self.earliest.merge(&other.earliest);
+        self.earliest_near_zero.merge(&other.earliest_near_zero);
         self.failed += other.failed;
         self.special_failed += other.special_failed;
         self.special += other.special;
@@ -135,6 +189,7 @@ impl Tally {
         self.worst.merge(&other.worst);
         self.near_zero.merge(&other.near_zero);
         self.jump.merge(&other.jump);
+        self.suspects.add(other.suspects.0.iter().copied());
         self.not_correctly_rounded
             .extend(&other.not_correctly_rounded);
     }
@@ -159,6 +214,10 @@ fn bin(dtype: Dtype, x: f64) -> Option<usize> {
     (bin >= 0.0 && bin < BINS as f64).then_some(bin as usize)
 }
 
+/// By how much more than half a last place one rounding may be off that is preceded by another, of
+/// far smaller numbers.
+const ONCE: f64 = 1.0 / 65536.0;
+
 /// All tallies of an element type.
 pub type Tallies = [Tally; COUNT];
 
@@ -171,6 +230,8 @@ struct Error {
     score: f64,
     /// By how much `raw` exceeds what is allowed.
     excess: f64,
+    /// In units of 2^(1 − digits), relative to the result, or near a zero to 1/16 if larger.
+    relative: f64,
 }
 
 /// The power of two that turns the last place of a number with this exponent into 1, in two
@@ -212,6 +273,20 @@ fn floor_near_zero(format: &Format, factor: Value, unit: f64) -> f64 {
         ))
 }
 
+/// The bound where the result is subnormal by some bits, `lost`: the errors on the way fade with
+/// them, and what is left is one rounding.
+#[inline(always)]
+fn gradual(format: &Format, bound: f64, exact: Value, near: bool) -> f64 {
+    let lost = format.smallest - (exponent_of(exact.high) + exact.exponent);
+    let once = 0.5 + ONCE + bound * exp2(clamped(-lost));
+    // Near a zero of the function the errors are not relative to it.
+    if (lost > 0.0) & !near & (once < bound) {
+        once
+    } else {
+        bound
+    }
+}
+
 #[inline(always)]
 fn error(format: &Format, bound: f64, near: bool, got: f64, exact: Value, factor: Value) -> Error {
     let (a, b, unit) = last_place(format, exact);
@@ -233,12 +308,27 @@ fn error(format: &Format, bound: f64, near: bool, got: f64, exact: Value, factor
     let raw = if raw <= f64::MAX { raw } else { f64::INFINITY };
     let floor = floor_near_zero(format, factor, unit);
     let floor = if near { floor } else { 0.0 };
-    let score = if floor > 1.0 { raw / floor } else { raw };
-    let limit = if floor > bound { floor } else { bound };
+    let places = if floor > 1.0 { floor } else { 1.0 };
+    let allowed = gradual(format, bound, exact, near) * places;
+    // Of a subnormal number all of 1 to 2 would be too large a share.
+    let significand = high.abs() * exp2(1.0 - format.digits);
+    let size = if significand > floor {
+        significand
+    } else {
+        floor
+    };
+    // What is too large may be rounded up from below a power of two: half a last place there, and
+    // a quarter in units from above it.
+    let outward = if scaled.abs() > high.abs() { 0.25 } else { 0.0 };
     Error {
         raw,
-        score,
-        excess: raw - limit,
+        score: raw / places,
+        excess: raw - allowed,
+        relative: if significand < 1.0 {
+            0.0
+        } else {
+            raw / size + outward
+        },
     }
 }
 
@@ -317,6 +407,7 @@ pub struct Meter {
     raw: Lanes,
     score: Lanes,
     excess: Lanes,
+    relative: Lanes,
     last: Last,
     precise: Precise,
     /// The result.
@@ -337,6 +428,7 @@ impl Meter {
             raw: [0.0; BLOCK],
             score: [0.0; BLOCK],
             excess: [0.0; BLOCK],
+            relative: [0.0; BLOCK],
             last: Last::default(),
             precise: Precise::new(),
             tallies: Tallies::default(),
@@ -438,6 +530,7 @@ impl Meter {
             self.raw[i] = error.raw;
             self.score[i] = error.score;
             self.excess[i] = error.excess;
+            self.relative[i] = error.relative;
             // By the signs, because a product may vanish.
             opposite += i64::from(is_opposite(got[i], exact.high) & takes_part(block, i));
         }
@@ -448,6 +541,7 @@ impl Meter {
             self.score[i] = if is_in { self.score[i] } else { 0.0 };
             self.excess[i] = if is_in { self.excess[i] } else { -1.0 };
             self.raw[i] = if is_in { self.raw[i] } else { -1.0 };
+            self.relative[i] = if is_in { self.relative[i] } else { 0.0 };
         }
     }
 
@@ -491,8 +585,14 @@ impl Meter {
         if quantity.gradients == Gradients::One {
             self.profile(block, index, worst);
         }
+        if quantity.is_product() && !block.got[index].iter().all(|got| got.is_finite()) {
+            self.early(block, index);
+        }
         if doubtful > 0 {
             self.decide(block, index, slack, at_bound);
+        }
+        if quantity.order > 0 {
+            self.suspect(block, index);
         }
         let is_list = self.format.digits < 12.0 && quantity.gradients == Gradients::One;
         if is_list && rounded < BLOCK as i64 {
@@ -513,6 +613,55 @@ impl Meter {
                     };
                 }
             }
+        }
+    }
+
+    /// Counts the infinities whose exact result rounds to a finite number, and how far it is from
+    /// not doing so: only the bound's own width is within the bound.
+    #[cold]
+    #[inline(never)]
+    fn early(&mut self, block: &Block, index: usize) {
+        let quantity = &QUANTITIES[index];
+        for i in (0..block.used).filter(|&i| takes_part(block, i)) {
+            if block.got[index][i].abs() != f64::INFINITY {
+                continue;
+            }
+            let (grad, grad_grad) = (block.grad[i], block.grad_grad[i]);
+            let factor = factor::<Pair>(quantity.gradients, grad, grad_grad);
+            let exact = self.exact.get(quantity.order, i).times::<Pair>(factor);
+            let (_, _, unit) = last_place(&self.format, exact);
+            let power = exp2(clamped(exact.exponent - unit));
+            let next = exp2(self.format.digits);
+            // From where on numbers round to infinity.
+            let off =
+                ((next - 0.5) - exact.high.abs() * power) - exact.low * exact.high.signum() * power;
+            if off <= 0.0 {
+                continue;
+            }
+            let tally = &mut self.tallies[index];
+            tally.early += 1;
+            let worst = |size: f64| Worst {
+                size: size.to_bits() as i64,
+                case: case(block, index, i),
+            };
+            if self.near[quantity.order][i] {
+                tally.earliest_near_zero.merge(&worst(off / next));
+            } else {
+                tally.earliest.merge(&worst(off));
+            }
+        }
+    }
+
+    /// Keeps the largest relative errors.
+    #[inline(always)]
+    fn suspect(&mut self, block: &Block, index: usize) {
+        let largest = self.relative.iter().map(|r| r.to_bits() as i64).max();
+        let suspects = &mut self.tallies[index].suspects;
+        let least = suspects.least();
+        if largest > Some(least) {
+            let new = self.relative.iter().zip(&block.x);
+            let new = new.map(|(r, x)| (r.to_bits() as i64, x.to_bits()));
+            suspects.add(new.filter(|&(relative, _)| relative > least));
         }
     }
 
@@ -604,39 +753,65 @@ impl Meter {
         }
     }
 
-    /// Checks the elements of a block whose x is infinite or NaN: mish(−∞) = −0, mish(∞) = ∞; the
-    /// derivatives are 0 and 1, the second ones 0, times the gradients; NaN gives NaN.
+    /// Checks the elements of a block whose x or gradient is infinite or NaN; [`is_special`] says
+    /// what they should be.
     pub fn special(&mut self, block: &Block) {
-        for i in (0..block.used).filter(|&i| !block.x[i].is_finite()) {
+        for i in 0..block.used {
             let x = block.x[i];
             for (index, quantity) in QUANTITIES.iter().enumerate() {
-                if !self.measured[index] {
+                let gradients = match quantity.gradients {
+                    Gradients::One => [1.0, 1.0],
+                    Gradients::Grad => [block.grad[i], 1.0],
+                    Gradients::GradGrad => [block.grad_grad[i], 1.0],
+                    Gradients::Both => [block.grad[i], block.grad_grad[i]],
+                };
+                if !self.measured[index]
+                    || [x, gradients[0], gradients[1]]
+                        .iter()
+                        .all(|n| n.is_finite())
+                {
                     continue;
                 }
                 let got = block.got[index][i];
-                let gradient = match quantity.gradients {
-                    Gradients::One | Gradients::Both => 1.0,
-                    Gradients::Grad => block.grad[i],
-                    Gradients::GradGrad => block.grad_grad[i],
-                };
-                let is_right = if x.is_nan() {
-                    got.is_nan()
-                } else {
-                    match (quantity.order, x > 0.0) {
-                        (0, true) => got == f64::INFINITY,
-                        (0, false) => got == 0.0 && got.is_sign_negative(),
-                        (1, true) => got == gradient,
-                        _ => got == 0.0,
-                    }
-                };
                 let tally = &mut self.tallies[index];
                 tally.special += 1;
-                tally.special_failed += u64::from(!is_right);
+                tally.special_failed += u64::from(!is_special(quantity.order, x, gradients, got));
                 if x.is_infinite() && quantity.gradients == Gradients::One {
                     tally.at_infinity[usize::from(x > 0.0)] = Some(got.to_bits());
                 }
             }
         }
+    }
+}
+
+/// Whether a result is right for an x or gradients of which one at least is infinite or NaN.
+/// mish(−∞) = −0, mish(∞) = ∞; the derivatives are 0 and 1, the second ones 0, times finite
+/// gradients. An infinite gradient gives an infinity of the sign that the derivative has there, or
+/// on the way there: no derivative is 0 at a finite x. NaN, and a gradient of 0 beside an infinite
+/// one, give NaN.
+fn is_special(order: usize, x: f64, gradients: [f64; 2], got: f64) -> bool {
+    let factor = gradients[0] * gradients[1];
+    let beside_zero = gradients.contains(&0.0) && gradients.iter().any(|g| g.is_infinite());
+    if x.is_nan() || gradients.iter().any(|g| g.is_nan()) || beside_zero {
+        return got.is_nan();
+    }
+    if gradients.iter().any(|g| g.is_infinite()) {
+        let sign = match order {
+            1 if x == f64::INFINITY => 1.0,
+            _ if x.is_infinite() => -1.0,
+            // So close to a zero a result may be 0 or have the other sign.
+            _ if ZEROS[order].iter().any(|zero| (x - zero).abs() < 1e-6) => {
+                return !got.is_finite();
+            }
+            _ => evaluate::<Pair>(x)[order].high,
+        };
+        return got == f64::INFINITY.copysign(factor * sign);
+    }
+    match (order, x > 0.0) {
+        (0, true) => got == f64::INFINITY,
+        (0, false) => got == 0.0 && got.is_sign_negative(),
+        (1, true) => got == factor,
+        _ => got == 0.0,
     }
 }
 
@@ -743,6 +918,70 @@ mod tests {
         );
         assert!(of(f64::MAX, f64::NEG_INFINITY) > 1e15);
         assert!(of(1e300, f64::INFINITY) > 1e6);
+    }
+
+    #[test]
+    fn an_infinity_is_the_number_after_the_largest() {
+        // mish′(30) is 1 and 2⁻⁸⁰.
+        let one = evaluate::<Pair>(30.0)[1];
+        let of = |grad: f64| {
+            let factor = Value::of(grad);
+            error(
+                &f32::FORMAT,
+                4.0,
+                false,
+                f64::INFINITY,
+                one.times::<Pair>(factor),
+                factor,
+            )
+        };
+        let places = |n: f64| 2f64.powi(128) - n * 2f64.powi(104);
+        assert_eq!(of(places(3.0)).raw.round(), 3.0);
+        assert!(of(places(3.9)).excess < 0.0 && of(places(4.1)).excess > 0.0);
+    }
+
+    #[test]
+    fn early_infinities_are_counted() {
+        let mut block = Block {
+            used: 2,
+            ..Block::default()
+        };
+        (block.x[0], block.x[1]) = (30.0, 30.0);
+        (block.grad[0], block.grad[1]) = (f64::from(f32::MAX), 2f64.powi(128));
+        (block.got[4][0], block.got[4][1]) = (f64::INFINITY, f64::INFINITY);
+        let only_backward = std::array::from_fn(|q| q == 4);
+        let mut meter = Meter::new(Dtype::F32, f32::FORMAT, only_backward, true);
+        meter.add(&block);
+        let tally = &meter.tallies[4];
+        assert_eq!((tally.early, tally.failed), (1, 0));
+        assert!((tally.earliest.size() - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn underflow_rounds_once() {
+        let exact = evaluate::<Pair>(-1.0)[1];
+        let of = |power: i32, off: f64| {
+            let factor = Value::of(2f64.powi(power));
+            let exact = exact.times::<Pair>(factor);
+            let size = exact.high * 2f64.powi(exact.exponent as i32);
+            let unit = 2f64.powi(-149);
+            let got = (size / unit + off).round() * unit;
+            error(&f32::FORMAT, 4.0, false, got, exact, factor).excess
+        };
+        assert!(of(-120, 3.0) < 0.0);
+        assert!(of(-140, 0.0) < 0.0 && of(-140, 1.0) > 0.0);
+    }
+
+    #[test]
+    fn infinite_gradients() {
+        let (inf, nan) = (f64::INFINITY, f64::NAN);
+        assert!(is_special(1, -1000.0, [inf, 1.0], -inf));
+        assert!(!is_special(1, -1000.0, [inf, 1.0], nan));
+        assert!(is_special(1, -inf, [-inf, 1.0], inf));
+        assert!(is_special(2, inf, [2.0, inf], -inf));
+        assert!(is_special(2, 0.0, [2.0, inf], inf));
+        assert!(is_special(2, 0.0, [0.0, inf], nan));
+        assert!(is_special(2, -inf, [2.0, 3.0], 0.0) && !is_special(2, -inf, [2.0, nan], 0.0));
     }
 
     /// A block of float32 forward results, all correctly rounded.

@@ -108,12 +108,12 @@ pub fn random(index: u64) -> u64 {
 }
 
 /// From 0 to 1.
-fn unit(random: u64) -> f64 {
+pub fn unit(random: u64) -> f64 {
     (random >> 11) as f64 * 2f64.powi(-53)
 }
 
 /// The number this many places after another; beyond zero the sign changes.
-fn neighbour(x: f64, places: i64) -> f64 {
+pub fn neighbour(x: f64, places: i64) -> f64 {
     let ordered = |bits: i64| if bits < 0 { i64::MIN - bits } else { bits };
     f64::from_bits(ordered(ordered(x.to_bits() as i64) + places) as u64)
 }

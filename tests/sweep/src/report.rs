@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::format::{Dtype, Format};
-use crate::measure::{Case, Tallies, Tally, verified};
+use crate::measure::{Case, Tallies, Tally, Worst, verified};
 use crate::quantity::{Gradients, QUANTITIES, ZEROS};
 
 /// A quantity's results.
@@ -21,10 +21,20 @@ pub struct Row {
     /// In last places, within 0.35 of a zero in those of 1/16 where these are larger.
     worst_ulp: Size,
     worst: Option<Place>,
+    /// What follows from the function's relative errors for its product with one gradient.
+    product_at_most_ulp: Option<f64>,
     correctly_rounded: u64,
     correctly_rounded_share: f64,
     outside_of_bound: u64,
     wrongly_non_finite: u64,
+    /// Infinite though the exact result rounds to a finite number, but within the bound.
+    infinite_early: u64,
+    /// By how many last places, away from the zeros.
+    infinite_early_ulp: f64,
+    infinite_early_at: Option<Place>,
+    /// By what share of the largest number, within 0.35 of a zero.
+    infinite_early_near_zero_share: f64,
+    infinite_early_near_zero: Option<Place>,
     zeros_of_wrong_sign: u64,
     results_of_opposite_sign: u64,
     special_values: u64,
@@ -100,6 +110,7 @@ impl Row {
         let quantity = &QUANTITIES[index];
         let bound = quantity.bound(dtype);
         let place = |case: &Case| Some(Place::of(case, quantity.gradients));
+        let found = |worst: &Worst| (worst.size() > 0.0).then(|| place(&worst.case)).flatten();
         // The worst cases once more, with all digits.
         let worst = if tally.worst.size() > 0.0 {
             verified(dtype, format, index, &tally.worst.case).1
@@ -113,6 +124,7 @@ impl Row {
             && tally.non_finite == 0
             && tally.wrong_sign == 0
             && tally.special_failed == 0
+            && quantity.allows_product(dtype, tally.suspects.product())
             && tally.jump.size() <= bound.max(1.0);
         let is_list = format.digits < 12.0 && quantity.gradients == Gradients::One;
         Row {
@@ -126,10 +138,17 @@ impl Row {
             points: tally.points,
             worst_ulp: Size::of(worst),
             worst: place(&tally.worst.case),
+            product_at_most_ulp: (!quantity.is_product() && quantity.order > 0)
+                .then(|| tally.suspects.product()),
             correctly_rounded: tally.correctly_rounded,
             correctly_rounded_share: tally.correctly_rounded as f64 / tally.points.max(1) as f64,
             outside_of_bound: tally.failed,
             wrongly_non_finite: tally.non_finite,
+            infinite_early: tally.early,
+            infinite_early_ulp: tally.earliest.size(),
+            infinite_early_at: found(&tally.earliest),
+            infinite_early_near_zero_share: tally.earliest_near_zero.size(),
+            infinite_early_near_zero: found(&tally.earliest_near_zero),
             zeros_of_wrong_sign: tally.wrong_sign,
             results_of_opposite_sign: tally.opposite,
             special_values: tally.special,
@@ -205,6 +224,10 @@ pub fn table(rows: &[Row]) {
         let wrong = [
             (row.outside_of_bound, "outside of the bound"),
             (row.wrongly_non_finite, "wrongly infinite or NaN"),
+            (
+                row.infinite_early,
+                "infinite a little early, within the bound",
+            ),
             (row.zeros_of_wrong_sign, "zeros of the wrong sign"),
             (row.results_of_opposite_sign, "of the opposite sign"),
             (row.special_values_wrong, "special values wrong"),
@@ -214,9 +237,9 @@ pub fn table(rows: &[Row]) {
         }
     }
     println!(
-        "\nNear a zero of the derivative the bound is one last place of 1/16; \"near zeros\" is in"
+        "\nNear a zero of the derivative a last place is at least that of 1/16, times the gradients;"
     );
     println!(
-        "last places of the exact result. \"step back\": between neighbours, against the function."
+        "\"near zeros\" is in those of the exact result. \"step back\": between neighbours, against the function."
     );
 }

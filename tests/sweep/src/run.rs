@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use rayon::iter::{IntoParallelIterator, ParallelIterator};
+use rayon::slice::ParallelSlice;
 use serde::{Deserialize, Serialize};
 
+use crate::directed::{self, Point, Round};
 use crate::format::{Dtype, Element};
 use crate::library::{Device, Memory, Mish};
-use crate::measure::{BLOCK, Block, Meter, Tallies};
+use crate::measure::{BLOCK, Block, Meter, Tallies, Tally, Worst};
 use crate::peer::Peer;
 use crate::points::{Points, random};
 use crate::progress::Progress;
@@ -21,6 +23,8 @@ use crate::quantity::{COUNT, Gradients, Operation, QUANTITIES};
 const ITEM: u64 = 1 << 18;
 /// Points after which the threads meet and the state can be written.
 const SEGMENT: u64 = 1 << 26;
+/// Inputs whose functions' errors the directed search looks at.
+const CANDIDATES: u64 = 1 << 19;
 /// How often it is.
 const SAVE_EVERY: Duration = Duration::from_secs(5);
 
@@ -52,6 +56,11 @@ impl Plan {
                 quantity.operation == Operation::DoubleBackward && quantity.order == 1;
             self.has(quantity.operation) && (is_library || !has_gradients && !is_first_again)
         })
+    }
+    /// What the directed search measures: the functions themselves have been.
+    fn measures_products(&self, subject: &Subject) -> [bool; COUNT] {
+        let all = self.measures(subject);
+        std::array::from_fn(|index| all[index] && QUANTITIES[index].is_product())
     }
     fn has(&self, operation: Operation) -> bool {
         self.operations.contains(&operation)
@@ -85,12 +94,18 @@ impl State {
     }
 }
 
-/// Sweeps one element type; returns the tallies and the seconds it took in all.
-pub fn sweep<E: Element>(
-    subject: &Subject,
-    plan: &Plan,
-    sets: &[Points],
-) -> Result<(Tallies, f64)> {
+/// A sweep's outcome.
+pub struct Swept {
+    /// The errors.
+    pub tallies: Tallies,
+    /// Seconds in all.
+    pub seconds: f64,
+    /// Points of the directed search, beside those of the sets.
+    pub directed: u64,
+}
+
+/// Sweeps one element type.
+pub fn sweep<E: Element>(subject: &Subject, plan: &Plan, sets: &[Points]) -> Result<Swept> {
     let workers = Mutex::new(Vec::new());
     let mut state = State::load(plan.state.as_deref());
     let total = sets.iter().map(|set| set.count).sum();
@@ -128,7 +143,7 @@ pub fn sweep<E: Element>(
                 let idle = workers.lock().expect("no worker panics").pop();
                 let mut worker = match idle {
                     Some(worker) => worker,
-                    None => Worker::<E>::new(subject, plan)?,
+                    None => Worker::<E>::new(subject, plan, plan.measures(subject))?,
                 };
                 let from = start + item * ITEM;
                 let tallies = worker.item(plan, &sets[set], from, end.min(from + ITEM))?;
@@ -154,17 +169,72 @@ pub fn sweep<E: Element>(
         state.save(path)?;
     }
     progress.finish();
+    let begin = Instant::now();
+    let directed = direct::<E>(subject, plan, &mut state.tallies)?;
+    state.seconds += begin.elapsed().as_secs_f64();
     for tally in &mut state.tallies {
         tally.not_correctly_rounded.sort_unstable();
         tally.not_correctly_rounded.dedup();
     }
-    Ok((state.tallies, state.seconds))
+    Ok(Swept {
+        tallies: state.tallies,
+        seconds: state.seconds,
+        directed,
+    })
+}
+
+/// The directed search; returns how many points it tried.
+fn direct<E: Element>(subject: &Subject, plan: &Plan, tallies: &mut Tallies) -> Result<u64> {
+    if matches!(subject, Subject::Peer(_)) {
+        return Ok(0);
+    }
+    let run = |points: &[Point<E>], kind, measured| {
+        points
+            .par_chunks(ITEM as usize)
+            .map(|points| Worker::<E>::new(subject, plan, measured)?.directed(plan, points, kind))
+            .try_reduce(Tallies::default, |mut a, b| {
+                merge(&mut a, &b);
+                Ok::<_, anyhow::Error>(a)
+            })
+    };
+    let (all, products) = (plan.measures(subject), plan.measures_products(subject));
+    merge(
+        tallies,
+        &run(&directed::special(), Kind::Special, products)?,
+    );
+    let mut tried = 0;
+    if E::BITS > 16 {
+        // For their errors alone: they are no neighbours, between whom steps would count.
+        let found = run(&directed::candidates(CANDIDATES), Kind::All, all)?;
+        for (to, from) in tallies.iter_mut().zip(&found) {
+            to.merge(&Tally {
+                jump: Worst::default(),
+                ..from.clone()
+            });
+        }
+        tried += CANDIDATES;
+    }
+    for round in [Round::First, Round::Second] {
+        let points = directed::points::<E>(tallies, round);
+        tried += points.len() as u64;
+        merge(tallies, &run(&points, Kind::All, products)?);
+    }
+    Ok(tried)
 }
 
 fn merge(to: &mut Tallies, from: &Tallies) {
     for (to, from) in to.iter_mut().zip(from) {
         to.merge(from);
     }
+}
+
+/// What points are.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Of any kind of x, with finite gradients.
+    All,
+    /// With an x or a gradient that is infinite or NaN.
+    Special,
 }
 
 /// Where a thread's results come from.
@@ -187,7 +257,7 @@ struct Worker<'a, E> {
 }
 
 impl<'a, E: Element> Worker<'a, E> {
-    fn new(subject: &'a Subject, plan: &Plan) -> Result<Self> {
+    fn new(subject: &'a Subject, plan: &Plan, measured: [bool; COUNT]) -> Result<Self> {
         let source = match subject {
             Subject::Library(mish) => Source::Library(mish),
             Subject::Peer(command) => Source::Peer(Peer::start(command, E::DTYPE)?),
@@ -226,7 +296,7 @@ impl<'a, E: Element> Worker<'a, E> {
             meter: Box::new(Meter::new(
                 E::DTYPE,
                 E::FORMAT,
-                plan.measures(subject),
+                measured,
                 matches!(subject, Subject::Library(_)),
             )),
         })
@@ -252,9 +322,28 @@ impl<'a, E: Element> Worker<'a, E> {
         Ok(std::mem::take(&mut self.meter.tallies))
     }
 
+    /// Measures points with gradients of their own.
+    fn directed(&mut self, plan: &Plan, points: &[Point<E>], kind: Kind) -> Result<Tallies> {
+        for points in points.chunks(self.length) {
+            let columns = [&mut self.x, &mut self.grad, &mut self.grad_grad];
+            for (part, column) in columns.into_iter().enumerate() {
+                for (to, point) in column.as_mut_slice().iter_mut().zip(points) {
+                    *to = point[part];
+                }
+            }
+            self.compute(plan, points.len(), kind)?;
+        }
+        Ok(std::mem::take(&mut self.meter.tallies))
+    }
+
     fn buffer(&mut self, plan: &Plan, set: &Points, start: u64, end: u64) -> Result<()> {
         let n = (end - start) as usize;
         self.fill(set, start, n);
+        self.compute(plan, n, Kind::All)
+    }
+
+    /// Calls the library on the first elements of the inputs, and measures.
+    fn compute(&mut self, plan: &Plan, n: usize, kind: Kind) -> Result<()> {
         let [
             y,
             first,
@@ -283,7 +372,7 @@ impl<'a, E: Element> Worker<'a, E> {
             }
         }
         for from in (0..n).step_by(BLOCK) {
-            self.measure(from, n.min(from + BLOCK));
+            self.measure(from, n.min(from + BLOCK), kind);
         }
         Ok(())
     }
@@ -309,7 +398,7 @@ impl<'a, E: Element> Worker<'a, E> {
         }
     }
 
-    fn measure(&mut self, from: usize, to: usize) {
+    fn measure(&mut self, from: usize, to: usize, kind: Kind) {
         let block = &mut *self.block;
         block.used = to - from;
         let mut all_finite = true;
@@ -329,8 +418,10 @@ impl<'a, E: Element> Worker<'a, E> {
                 *lane = value.widen();
             }
         }
-        self.meter.add(block);
-        if !all_finite {
+        if kind == Kind::All {
+            self.meter.add(block);
+        }
+        if kind == Kind::Special || !all_finite {
             self.meter.special(block);
         }
     }

@@ -219,9 +219,7 @@ fn contents() -> Result<String> {
     }
     let manifest = fs::read_to_string(paths::root().join("Cargo.toml"))?;
     for field in ["homepage", "repository", "description", "license"] {
-        let is_there = manifest
-            .lines()
-            .any(|line| line.starts_with(&format!("{field}")));
+        let is_there = manifest.lines().any(|line| line.starts_with(field));
         ensure!(is_there, "Cargo.toml declares no {field}");
     }
     Ok(format!("{} files", list.lines().count()))

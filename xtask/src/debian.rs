@@ -57,12 +57,12 @@ impl Suite {
     }
 
     /// Fetches these packages; returns their files.
-    pub fn download(&self, packages: &[impl AsRef<str>]) -> Result<Vec<PathBuf>> {
+    pub fn download(&self, packages: &[&str]) -> Result<Vec<PathBuf>> {
         let downloads = self.folder.join("downloads");
         fs::create_dir_all(&downloads)?;
         self.apt("apt-get")
             .args(["download", "-qq"])
-            .args(packages.iter().map(AsRef::as_ref))
+            .args(packages)
             .current_dir(&downloads)
             .read()?;
         files(&downloads)

@@ -43,7 +43,6 @@ mod registers {
     #[inline(always)]
     pub fn set_default() -> State {
         let found = read();
-        // Writing takes several times as long as reading.
         if found & !FLAGS != DEFAULT {
             write(DEFAULT);
         }
@@ -52,13 +51,12 @@ mod registers {
 
     #[inline(always)]
     pub fn restore(state: State) {
-        if read() != state {
-            write(state);
-        }
+        // Whether the work has raised a flag takes longer to find out.
+        write(state);
     }
 
     #[inline(always)]
-    pub fn read() -> u32 {
+    fn read() -> u32 {
         let mut state = 0_u32;
         // SAFETY: stores the register in this variable.
         unsafe {
@@ -68,7 +66,7 @@ mod registers {
     }
 
     #[inline(always)]
-    pub fn write(state: u32) {
+    fn write(state: u32) {
         // SAFETY: a state that the register had, or the default one.
         unsafe {
             asm!("ldmxcsr [{}]", in(reg) &raw const state, options(nostack, preserves_flags));
@@ -81,10 +79,10 @@ mod registers {
 mod registers {
     use std::arch::asm;
 
-    #[derive(Clone, Copy, Debug, PartialEq)]
+    #[derive(Clone, Copy)]
     pub struct State {
-        pub mode: u64,
-        pub flags: u64,
+        mode: u64,
+        flags: u64,
     }
 
     const DEFAULT: u64 = 0;
@@ -103,16 +101,14 @@ mod registers {
         if state.mode != DEFAULT {
             write_mode(state.mode);
         }
-        if read().flags != state.flags {
-            // SAFETY: flags that the register had.
-            unsafe {
-                asm!("msr fpsr, {}", in(reg) state.flags, options(nostack, preserves_flags));
-            }
+        // SAFETY: flags that the register had.
+        unsafe {
+            asm!("msr fpsr, {}", in(reg) state.flags, options(nostack, preserves_flags));
         }
     }
 
     #[inline(always)]
-    pub fn read() -> State {
+    fn read() -> State {
         let (mode, flags): (u64, u64);
         // SAFETY: reads two registers.
         unsafe {
@@ -122,7 +118,7 @@ mod registers {
     }
 
     #[inline(always)]
-    pub fn write_mode(mode: u64) {
+    fn write_mode(mode: u64) {
         // SAFETY: a mode that the register had, or the default one.
         unsafe {
             asm!("msr fpcr, {}", in(reg) mode, options(nostack, preserves_flags));

@@ -20,6 +20,10 @@ cargo xtask bench cpu|gpu [--quick] [--trial] [--out FOLDER] [--dtypes f16,bf16,
 
 cargo xtask bench overhead [--out FOLDER]
   what a call costs the host: from PyTorch, and through the C ABI with a driver that does nothing
+
+cargo xtask bench threads [--out FOLDER] [...]
+  what two threads gain, awake and asleep, alone and beside PyTorch's: bench/threads.py, whose
+  options it takes; writes threads-cpu.json
 ";
 
 const CPU: Environment = Environment::new("bench", "xtask/requirements/bench.txt");
@@ -44,6 +48,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
         "cpu" => cpu(&folder, rest)?,
         "gpu" => gpu(&folder, rest)?,
         "overhead" if rest.is_empty() => calls(&folder)?,
+        "threads" => return threads(&folder, rest),
         _ => bail!("{USAGE}"),
     }
     let render = program(CPU.ensure()?);
@@ -95,6 +100,16 @@ fn speed(
         .arg(folder)
         .args(arguments)
         .env("MISH_LIBRARY", library)
+}
+
+fn threads(folder: &Path, arguments: &[String]) -> Result<()> {
+    let library = build::library()?;
+    program(CPU.ensure()?)
+        .args(["bench/threads.py", "--out"])
+        .arg(folder.join("threads-cpu.json"))
+        .args(arguments)
+        .env("MISH_LIBRARY", library)
+        .check()
 }
 
 fn calls(folder: &Path) -> Result<()> {

@@ -52,16 +52,17 @@ impl Environment {
         let wanted = requirements(self.requirements)?;
         let _lock = deps::lock_part(self.name)?;
         let stamp = folder.join("requirements.installed");
-        // One whose interpreter is gone has no version.
-        let is_current = version(&python).ok() == Some(version(host()?.as_ref())?);
+        // One whose interpreter is gone has no version; pip comes last.
+        let is_current = version(&python).ok() == Some(version(host()?.as_ref())?)
+            && folder.join("bin/pip").exists();
         if is_current && fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
             return Ok(python);
         }
         println!("installing {} into .deps/{}", self.requirements, self.name);
         if !is_current {
             deps::remove(&folder)?;
+            program(host()?).args(["-m", "venv"]).arg(&folder).check()?;
         }
-        program(host()?).args(["-m", "venv"]).arg(&folder).check()?;
         if !wanted.is_empty() {
             let list = paths::root().join(self.requirements);
             pip(&python).arg("install").arg("-r").arg(list).check()?;

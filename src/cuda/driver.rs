@@ -422,10 +422,16 @@ pub(super) type PointerQuery =
     unsafe extern "C" fn(c_uint, *const c_uint, *const *mut c_void, u64) -> Code;
 
 /// `cuPointerGetAttributes` of a libcuda that this process has loaded, if any. Never loads it.
+///
+/// The child of a fork finds what its parent had found or what it uses through this library itself,
+/// and looks no further: the loader's lock, which the C library leaves as it was, may be one that
+/// another thread of the parent held.
 pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
     static QUERY: AtomicPtr<c_void> = AtomicPtr::new(std::ptr::null_mut());
     /// How many objects the process had loaded when the search last failed, plus one.
     static SEARCHED_AT: AtomicU64 = AtomicU64::new(0);
+    /// The process that first searched.
+    static SEARCHED_IN: AtomicU64 = AtomicU64::new(0);
 
     if is_left_behind() {
         return None;
@@ -433,6 +439,15 @@ pub(super) fn loaded_pointer_query() -> Option<PointerQuery> {
     // Acquire: what the address points to was mapped by the thread that stored it.
     let mut address = QUERY.load(Ordering::Acquire);
     if address.is_null() {
+        // SAFETY: a table is never freed or changed once it is there.
+        if let Some(driver) = unsafe { TABLE.load(Ordering::Acquire).as_ref() } {
+            return Some(driver.pointer_attributes);
+        }
+        let process = fork_generation();
+        match SEARCHED_IN.compare_exchange(0, process, Ordering::Relaxed, Ordering::Relaxed) {
+            Err(searched) if searched != process => return None,
+            _ => {}
+        }
         // Asking the loader by name costs microseconds, its counter nanoseconds.
         let objects = objects_loaded() + 1;
         if SEARCHED_AT.load(Ordering::Relaxed) == objects {

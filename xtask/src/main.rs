@@ -51,7 +51,7 @@ cargo xtask <task>
              [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
              [NAME...] runs only these steps
   aarch64    the library for AArch64: its symbols, its NEON code, and its tests in an emulator
-             (fetches a compiler and the emulator from Debian, 220 MB)
+             (fetches a compiler and the emulator from Debian, 270 MB)
   gate       instructions per element, registers and access widths of every kernel against
              bench/instructions.json  [--write] takes them into the file
   sweep      the error of the library on every input, against its bounds; --help says more

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
-use crate::format::{Dtype, Format};
+use crate::catalogue::Dtype;
+use crate::catalogue::accuracy::ZEROS;
+use crate::format::Format;
 use crate::measure::{Case, Tallies, Tally, Worst, verified};
-use crate::quantity::{Gradients, QUANTITIES, ZEROS};
+use crate::quantity::{Gradients, QUANTITIES};
 
 /// A quantity's results.
 #[derive(Serialize)]

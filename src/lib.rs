@@ -29,6 +29,7 @@ mod run;
 mod status;
 mod tensor;
 
+pub use catalogue::accuracy;
 pub use catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
 pub use host::{Element, backward, double_backward, forward, forward_in_place};
 pub use run::{device_count, run, run_contiguous, warmup};

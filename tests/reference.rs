@@ -2,31 +2,17 @@
 
 use std::path::Path;
 
+use mish::accuracy::{bound, is_near_zero};
 use mish::{Device, Dtype, Op};
 
-/// How far a result may miss, in units of the last place, for mish, mish′ and mish″.
-fn bounds(dtype: Dtype) -> [u64; 3] {
-    match dtype {
-        Dtype::F16 | Dtype::BF16 => [0; 3],
-        Dtype::F32 | Dtype::F64 => [1, 2, 2],
-    }
-}
-
-/// Zeros of mish′ and mish″. Around them the last place of the result vanishes, and the one at
-/// 1/16, times the factors in front, counts instead.
-const ZEROS: [f64; 3] = [-1.19243, -2.25638, 1.49057];
-
-fn width(dtype: Dtype) -> u32 {
-    dtype.size() as u32 * 8
-}
-
-fn digits(dtype: Dtype) -> i32 {
-    match dtype {
-        Dtype::F16 => 11,
-        Dtype::BF16 => 8,
-        Dtype::F32 => 24,
-        Dtype::F64 => 53,
-    }
+/// How many numbers a result may be from the correctly rounded one. On these points float64 keeps
+/// to float32's bounds.
+fn limit(dtype: Dtype, order: usize) -> u128 {
+    let dtype = match dtype {
+        Dtype::F64 => Dtype::F32,
+        other => other,
+    };
+    bound(dtype, order) as u128
 }
 
 fn to_f64(bits: u64, dtype: Dtype) -> f64 {
@@ -40,7 +26,7 @@ fn to_f64(bits: u64, dtype: Dtype) -> f64 {
 
 /// Numbers the floats in their order; both zeros are 0.
 fn ordered(bits: u64, dtype: Dtype) -> i128 {
-    let sign = 1_i128 << (width(dtype) - 1);
+    let sign = 1_i128 << (dtype.bits() - 1);
     let bits = i128::from(bits);
     if bits & sign == 0 { bits } else { sign - bits }
 }
@@ -160,7 +146,6 @@ impl Vectors {
     /// `factors` the columns it is multiplied by. Returns how many are wrong, and shows some.
     fn count_wrong(&self, got: &[u64], expected: usize, order: usize, factors: &[usize]) -> usize {
         let dtype = self.dtype;
-        let bounds = bounds(dtype);
         let mut wrong = 0;
         for (i, (&got, &expected)) in got.iter().zip(&self.columns[expected]).enumerate() {
             let x = to_f64(self.columns[X][i], dtype);
@@ -175,12 +160,12 @@ impl Vectors {
                     .iter()
                     .map(|&f| to_f64(self.columns[f][i], dtype))
                     .product();
-                let unit = scale.abs() * 2_f64.powi(-4 - digits(dtype) + 1);
-                let is_near_zero = order > 0 && ZEROS.iter().any(|zero| (x - zero).abs() < 0.35);
+                // The last place of 1/16, times the factors in front.
+                let unit = scale.abs() * 2_f64.powi(-4 - dtype.digits() as i32 + 1);
                 let same_sign =
                     order > 0 || values.0.is_sign_negative() == values.1.is_sign_negative();
-                (apart <= u128::from(bounds[order]) && same_sign)
-                    || (is_near_zero && (values.0 - values.1).abs() <= unit)
+                (apart <= limit(dtype, order) && same_sign)
+                    || (is_near_zero(order, x) && (values.0 - values.1).abs() <= unit)
             };
             if !is_good {
                 wrong += 1;

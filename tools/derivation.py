@@ -15,6 +15,8 @@ import numpy as np
 import sympy as sp
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bindings" / "python"))
+from mish import _abi  # noqa: E402
 
 x = sp.Symbol("x", real=True)
 E = sp.Symbol("e", positive=True)  # e^x, once derivatives have been taken
@@ -134,10 +136,12 @@ def limits():
 
 # name: bits of the significand, largest finite number, smallest subnormal
 FORMATS = {
-    "float16": (11, mp.mpf(65504), mp.mpf(2) ** -24),
-    "bfloat16": (8, mp.mpf(2) ** 128 * (1 - mp.mpf(2) ** -8), mp.mpf(2) ** -133),
-    "float32": (24, mp.mpf(2) ** 128 * (1 - mp.mpf(2) ** -24), mp.mpf(2) ** -149),
-    "float64": (53, mp.mpf(2) ** 1024 * (1 - mp.mpf(2) ** -53), mp.mpf(2) ** -1074),
+    dtype.full_name: (
+        dtype.digits,
+        mp.mpf(2) ** (2 - dtype.min_exponent) * (1 - mp.mpf(2) ** -dtype.digits),
+        mp.mpf(2) ** (dtype.min_exponent - dtype.digits + 1),
+    )
+    for dtype in _abi.DTYPES
 }
 
 
@@ -192,12 +196,12 @@ def plain_errors():
     wide = single.astype(np.longdouble)
     with np.errstate(all="ignore"):
         results = []
-        for function, zeros_at in zip(functions, ((), (-1.19243,), (-2.25638, 1.49057))):
+        for order, function in enumerate(functions):
             found = function(single, np.exp(single)).astype(np.longdouble)
             right = function(wide, np.exp(wide))
             exponent = np.maximum(np.frexp(right)[1] - 1, -126)
-            for zero in zeros_at:
-                exponent = np.where(np.abs(wide - zero) < 0.35, np.maximum(exponent, -4), exponent)
+            near = _abi.is_near_zero(order, wide)
+            exponent = np.where(near, np.maximum(exponent, -4), exponent)
             error = np.abs(found - right) / np.ldexp(np.longdouble(1), exponent - 23)
             results.append(np.where(np.isfinite(error), error, np.inf).max(axis=1).astype(float))
     return middles, results
@@ -267,7 +271,7 @@ def main():
     for size, (recompute, saved, kept) in bytes_moved().items():
         print(f"{size}-byte types: {recompute} bytes recomputed, {saved} saved, {kept} more kept")
     if "--near-zeros" in sys.argv:
-        for window in ("1/32", "1/16", "0.35"):
+        for window in ("1/32", "1/16", str(_abi.NEAR_ZERO)):
             for name, roots in zeros().items():
                 for root in roots:
                     degrees = [

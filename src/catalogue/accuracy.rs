@@ -14,6 +14,12 @@ pub const ZEROS: [&[f64]; 3] = [
 /// of 1/16, or of the result, whichever is larger.
 pub const NEAR_ZERO: f64 = 0.35;
 
+/// Whether the unit at `x` of a derivative of some order is at least that of 1/16.
+pub fn is_near_zero(order: usize, x: f64) -> bool {
+    let mut zeros = ZEROS[order].iter();
+    zeros.any(|zero| (x - zero).abs() < NEAR_ZERO)
+}
+
 /// The largest error of a derivative of mish of some order, in units of the last place.
 pub const fn bound(dtype: Dtype, order: usize) -> f64 {
     match (dtype, order) {
@@ -22,5 +28,16 @@ pub const fn bound(dtype: Dtype, order: usize) -> f64 {
         (Dtype::F32, _) => 2.0,
         (Dtype::F64, 0) => 2.0,
         (Dtype::F64, _) => 3.0,
+    }
+}
+
+/// The same when it is multiplied by gradients, which mish itself is not. It follows from the
+/// function's (`docs/derivation.md`): in the 16-bit types, which are rounded once, what that exceeds
+/// 1/2 by may count twice; in the others all of it may, and what products are rounded by comes to 1.
+pub const fn product_bound(dtype: Dtype, order: usize) -> f64 {
+    match (dtype, order) {
+        (_, 0) => bound(dtype, 0),
+        (Dtype::F16 | Dtype::BF16, _) => 0.502,
+        (Dtype::F32 | Dtype::F64, _) => 2.0 * bound(dtype, order) + 1.0,
     }
 }

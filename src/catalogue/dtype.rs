@@ -123,6 +123,16 @@ impl Dtype {
         self.row().dlpack
     }
 
+    /// Whether it has 16 bits: then results are rounded once, from float32's arithmetic.
+    pub const fn is_narrow(self) -> bool {
+        self.size() == 2
+    }
+
+    /// DLPack's type code and bits.
+    pub const fn dlpack(self) -> (u8, u8) {
+        (self.dlpack_code(), self.bits() as u8)
+    }
+
     /// Binary digits of the significand, the leading one included.
     pub const fn digits(self) -> u32 {
         self.row().digits

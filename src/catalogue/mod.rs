@@ -7,12 +7,11 @@
 //! `bindings/mish.abi.json` (by `cargo xtask bindings`).
 #![allow(dead_code, unused_imports)]
 
-mod accuracy;
+pub mod accuracy;
 mod arch;
 mod dtype;
 mod op;
 
-pub use accuracy::{NEAR_ZERO, ZEROS, bound};
 pub use arch::{ARCHITECTURES, Arch, PTX, arch};
 pub use dtype::Dtype;
 pub use op::{MAX_OPERANDS, Op, Operand, Role};

@@ -17,6 +17,8 @@
 
 #include "element.cuh"
 
+#include "catalogue.h"
+
 #include <quadmath.h>
 
 #include <algorithm>
@@ -58,27 +60,35 @@ template <class T> struct Reference {
 struct Format {
     int digits, smallest, largest;
 };
-const Format FORMAT_F16 = {11, -14, 15}, FORMAT_BF16 = {8, -126, 127},
-             FORMAT_F32 = {24, -126, 127}, FORMAT_F64 = {53, -1022, 1023};
+#define FORMAT(name, type, bits, digits, smallest)                                                 \
+    const Format FORMAT_##type = {digits, smallest, 1 - smallest};
+MISH_FOR_EACH_DTYPE(FORMAT)
 
 template <class T> T last_place(T exact, const Format &f) {
     const int exponent = exact == 0 ? f.smallest : int(log2_floor(exact));
     return power(T(), std::min(std::max(exponent, f.smallest), f.largest) - f.digits + 1);
 }
 
+struct Zero {
+    int order;
+    double at;
+};
+#define ZERO(order, at) {order, at},
+const Zero ZEROS[] = {MISH_FOR_EACH_ZERO(ZERO)};
+
 // Where the derivatives' zeros let their own last place shrink.
 bool near_zero(int order, double x) {
-    if (order == 1) return std::fabs(x + 1.1924312) < 0.35;
-    if (order == 2) return std::fabs(x + 2.2563764) < 0.35 || std::fabs(x - 1.4905712) < 0.35;
+    for (const Zero &zero : ZEROS)
+        if (zero.order == order && std::fabs(x - zero.at) < MISH_NEAR_ZERO) return true;
     return false;
 }
 
-// The bounds of tests/sweep/src/quantity.rs: mish, mish', mish'', with one gradient, with two.
+// Of mish, mish', mish'', alone and times gradients.
 struct Bounds {
-    double functions[3], products;
+    double functions[3], products[3];
 };
-const Bounds BOUNDS_NARROW = {{0.501, 0.501, 0.501}, 0.502}, BOUNDS_F32 = {{1, 2, 2}, 5},
-             BOUNDS_F64 = {{2, 3, 3}, 7};
+#define BOUNDS(type, ...) const Bounds BOUNDS_##type = {__VA_ARGS__};
+MISH_FOR_EACH_BOUND(BOUNDS)
 
 // The worst results of one function in one format.
 struct Tally {
@@ -151,12 +161,13 @@ template <> double any_gradient(std::mt19937_64 &random) {
 
 struct Narrow {
     const Format &format;
+    const Bounds &bounds;
     float (*widen)(mish_u16);
     mish_u16 (*narrow)(float);
     mish_u32 largest;  // its bits
 };
-const Narrow F16_TYPE = {FORMAT_F16, f32_from_f16, f16_from_f32, 0x7bffu},
-             BF16_TYPE = {FORMAT_BF16, f32_from_bf16, bf16_from_f32, 0x7f7fu};
+const Narrow F16_TYPE = {FORMAT_F16, BOUNDS_F16, f32_from_f16, f16_from_f32, 0x7bffu},
+             BF16_TYPE = {FORMAT_BF16, BOUNDS_BF16, f32_from_bf16, bf16_from_f32, 0x7f7fu};
 
 // Rounds to nearest, ties to even, straight from double.
 double round_to(double exact, const Format &f) {
@@ -209,7 +220,7 @@ void moderate() {
 // in full.
 template <class M> void narrow_directed(const std::string &name, const Narrow &type) {
     const Format &format = type.format;
-    const double bound = BOUNDS_NARROW.products;
+    const double bound = type.bounds.products[1];
     Tally one(name + " gradient x mish', directed", format, bound, 1),
         two(name + " gradients x mish'', directed", format, bound, 2);
     std::mt19937_64 random(17);
@@ -256,7 +267,7 @@ template <class M> void narrow_directed(const std::string &name, const Narrow &t
 }
 
 template <class M> void narrow(const std::string &name, const Narrow &type, bool list) {
-    const double bound = BOUNDS_NARROW.functions[0], products = BOUNDS_NARROW.products;
+    const double bound = type.bounds.functions[0], products = type.bounds.products[1];
     Tally tallies[] = {{name + " mish", type.format, bound, 0},
                        {name + " mish'", type.format, bound, 1},
                        {name + " mish''", type.format, bound, 2},
@@ -317,7 +328,7 @@ template <class M> void narrow(const std::string &name, const Narrow &type, bool
 
 // Dense around everything at which something changes, the rest spread over all bit patterns.
 std::vector<double> centres() {
-    return {-1.19243, -2.25638, 1.49057, 0,    4,      15,    25,   -104, -110, -87.34, -41.6,
+    return {ZEROS[0].at, ZEROS[1].at, ZEROS[2].at, 0, 4,      15,    25,   -104, -110, -87.34, -41.6,
             -20.8,    20.8,     41.6,    44.4, 88.7,   150,   -210, -300, -708.4, -745.2, -760,
             -138.6,   -693.1,   354.9,   372.5, 373.1, 709.8, -1480, -2200, 1120};
 }
@@ -367,8 +378,8 @@ void wide(const char *type, const Format &format, const Bounds &bounds,
     Tally tallies[] = {{name + " mish", format, bounds.functions[0], 0},
                        {name + " mish'", format, bounds.functions[1], 1},
                        {name + " mish''", format, bounds.functions[2], 2},
-                       {name + " gradient x mish'", format, bounds.products, 1},
-                       {name + " gradients x mish''", format, bounds.products, 2}};
+                       {name + " gradient x mish'", format, bounds.products[1], 1},
+                       {name + " gradients x mish''", format, bounds.products[2], 2}};
     std::mt19937_64 random(64);
     std::uniform_real_distribution<double> off(-1, 1);
     // By mish' and mish''.
@@ -410,13 +421,13 @@ void wide(const char *type, const Format &format, const Bounds &bounds,
         const double at_most = 2 * largest + order - 0.5;
         std::printf("%s gradients x %s, from the function alone at most %.3f ULP\n", name.c_str(),
                     order == 1 ? "mish'" : "mish''", at_most);
-        count(at_most <= bounds.products);
+        count(at_most <= bounds.products[order]);
     }
 
     // The gradients that make the most of these errors, as tests/sweep/src/directed.rs says why:
     // products around a power of two, with two gradients the first of them just above one.
-    Tally one(name + " gradient x mish', directed", format, bounds.products, 1),
-        two(name + " gradients x mish'', directed", format, bounds.products, 2);
+    Tally one(name + " gradient x mish', directed", format, bounds.products[1], 1),
+        two(name + " gradients x mish'', directed", format, bounds.products[2], 2);
     const F unit = F(std::ldexp(1.0, 1 - format.digits));
     const auto below_two = [](F m) { return m >= 1 && m < 2; };
     for (const auto &at : suspects[0].all()) {
@@ -584,8 +595,8 @@ template <class M, class F> void infinite_gradients(const char *name) {
     }
     for (int step = -1000; step <= 1000; ++step) {
         const double x = step * 2.5 + 0.125;
-        check(F(x), x > -1.1924312, x > -2.2563764 && x < 1.4905712);
-        check(F(x / 128), x / 128 > -1.1924312, x / 128 > -2.2563764 && x / 128 < 1.4905712);
+        for (const double at : {x, x / 128})
+            check(F(at), at > ZEROS[0].at, at > ZEROS[1].at && at < ZEROS[2].at);
     }
     std::printf("%s infinite gradients%s\n", name, ok ? "" : "  FAILED");
     count(ok);

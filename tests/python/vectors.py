@@ -5,15 +5,21 @@ from pathlib import Path
 
 import ml_dtypes
 import numpy as np
+from mish import _abi
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference"
 
+
+
+def numpy_dtype(full_name):
+    """NumPy's, or the one that ml_dtypes adds to it."""
+    return np.dtype(getattr(ml_dtypes, full_name, full_name))
+
+
 # name: element type, unsigned type of the same width
 DTYPES = {
-    "f16": (np.dtype(np.float16), np.uint16),
-    "bf16": (np.dtype(ml_dtypes.bfloat16), np.uint16),
-    "f32": (np.dtype(np.float32), np.uint32),
-    "f64": (np.dtype(np.float64), np.uint64),
+    dtype.name: (numpy_dtype(dtype.full_name), np.dtype(f"uint{8 * dtype.size}").type)
+    for dtype in _abi.DTYPES
 }
 
 

@@ -14,6 +14,7 @@ identify the float32.
     python tests/reference/generate.py [--check]
 """
 
+import json
 import math
 import struct
 import sys
@@ -23,10 +24,17 @@ import mpmath
 
 mpmath.mp.dps = 80
 
+CATALOGUE = json.loads(
+    (Path(__file__).resolve().parents[2] / "bindings" / "mish.abi.json").read_text()
+)
 # Bits of the significand (with the leading one), exponent bits.
-FORMATS = {"f16": (11, 5), "bf16": (8, 8), "f32": (24, 8), "f64": (53, 11)}
+FORMATS = {
+    dtype["name"]: (dtype["digits"], dtype["bits"] - dtype["digits"])
+    for dtype in CATALOGUE["element_types"]
+}
 
-ZEROS = (-1.192432, -2.256376, 1.490570)
+# Points around the zeros of mish' and mish''; with further digits the vectors would be others.
+AROUND = (-1.192432, -2.256376, 1.490570)
 THRESHOLDS = (
     *(-745.2, -745.1, -744.4, -710.0, -709.0, -708.4, -355.0, -104.1, -103.9, -103.3, -95.0),
     *(-89.0, -88.8, -88.7, -87.5, -87.3, -80.0, -44.5, -37.5, -36.7, -20.5, -17.4, -16.6),
@@ -135,8 +143,8 @@ def inputs(fmt):
         pattern = fmt.round(mpmath.ldexp(1.3, power))
         patterns += [pattern, fmt.sign_bit | pattern]
     patterns += [fmt.round(mpmath.mpf(threshold)) for threshold in THRESHOLDS]
-    for zero in ZEROS:
-        patterns += [fmt.round(mpmath.mpf(zero) + step * 0.01) for step in range(-40, 41, 3)]
+    for centre in AROUND:
+        patterns += [fmt.round(mpmath.mpf(centre) + step * 0.01) for step in range(-40, 41, 3)]
     patterns += [fmt.round(mpmath.mpf(step) * 0.231) for step in range(-180, 181)]
     return list(dict.fromkeys(patterns))
 

@@ -70,9 +70,25 @@ BOUNDS = {
     "f32": (1, 2, 2),
     "f64": (2, 3, 3),
 }
+#: The same times gradients.
+PRODUCT_BOUNDS = {
+    "f16": (0.501, 0.502, 0.502),
+    "bf16": (0.501, 0.502, 0.502),
+    "f32": (1, 5, 5),
+    "f64": (2, 7, 7),
+}
 #: The zeros of each derivative, and how near one the unit is at least that of 1/16.
 ZEROS = ((), (-1.1924312145154952,), (-2.256376396360793, 1.4905711794854286,))
 NEAR_ZERO = 0.35
+
+
+def is_near_zero(order, x):
+    """Whether a number is near a zero of a derivative, or each of an array."""
+    near = abs(x) < 0
+    for zero in ZEROS[order]:
+        near = near | (abs(x - zero) < NEAR_ZERO)
+    return near
+
 
 #: The outcome of a call: `MISH_STATUS_OK` (0) or one of the other `MISH_STATUS_*` constants.
 mish_status = ctypes.c_int32

@@ -9,23 +9,11 @@ import time
 from . import _abi, _cuda
 from ._library import check, library
 
-# struct's code, bits of the significand, exponent of the smallest normal number
-_FORMATS = {
-    "float16": (_abi.MISH_DTYPE_F16, 2, 11, -14),
-    "bfloat16": (_abi.MISH_DTYPE_BF16, 2, 8, -126),
-    "float32": (_abi.MISH_DTYPE_F32, 4, 24, -126),
-    "float64": (_abi.MISH_DTYPE_F64, 8, 53, -1022),
-}
+_FORMATS = {dtype.full_name: dtype for dtype in _abi.DTYPES}
 OPERATIONS = ("mish", "mish'", "mish''")
 # Largest error allowed, in ULP. Near a zero of mish' or mish'', where the unit in the last place
 # vanishes with the value, the unit at 1/16 counts instead.
-BOUNDS = {
-    "float16": (0.501, 0.501, 0.501),
-    "bfloat16": (0.501, 0.501, 0.501),
-    "float32": (1, 2, 2),
-    "float64": (2, 3, 3),
-}
-_ZEROS = (-1.19243, -2.25638, 1.49057)
+BOUNDS = {dtype.full_name: _abi.BOUNDS[dtype.name] for dtype in _abi.DTYPES}
 _GRID = [sign * step / 16 for sign in (-1, 1) for step in range(1, 640, 7)] + [0.0]
 
 
@@ -42,11 +30,12 @@ def decode(data, dtype):
     if dtype == "bfloat16":
         words = struct.unpack(f"<{len(data) // 2}H", data)
         return [struct.unpack("<f", struct.pack("<I", word << 16))[0] for word in words]
-    return list(struct.unpack(f"<{len(data) // _FORMATS[dtype][1]}{_letter(dtype)}", data))
+    return list(struct.unpack(f"<{len(data) // _FORMATS[dtype].size}{_letter(dtype)}", data))
 
 
 def _letter(dtype):
-    return {"float16": "e", "float32": "f", "float64": "d"}[dtype]
+    """struct's."""
+    return {2: "e", 4: "f", 8: "d"}[_FORMATS[dtype].size]
 
 
 def reference(x):
@@ -64,7 +53,7 @@ def reference(x):
 
 def ulp_error(got, expected, dtype, at_least=None):
     """How far a result is from the truth, in units of the last place of the truth."""
-    _, _, digits, smallest = _FORMATS[dtype]
+    digits, smallest = _FORMATS[dtype].digits, _FORMATS[dtype].min_exponent
     if not math.isfinite(got):
         return math.inf
     size = abs(expected)
@@ -80,7 +69,7 @@ def accuracy(memory, dtype):
     grid = decode(encode(_GRID, dtype), dtype)
     one = encode([1.0] * len(grid), dtype)
     x = encode(grid, dtype)
-    code = _FORMATS[dtype][0]
+    code = _FORMATS[dtype].code
     lib, device, n = library(), memory.device, len(grid)
     with memory.buffers(x, one, one, one, one) as (x_, ones, first, second, value):
         check(lib.mish_forward(device, code, x_, value, n, None))
@@ -88,9 +77,8 @@ def accuracy(memory, dtype):
         results = [decode(memory.read(p, len(x)), dtype) for p in (value, first, second)]
     worst = [0.0, 0.0, 0.0]
     for i, at in enumerate(grid):
-        is_near_zero = any(abs(at - zero) < 0.35 for zero in _ZEROS)
         for k, expected in enumerate(reference(at)):
-            at_least = -4 if k and is_near_zero else None
+            at_least = -4 if _abi.is_near_zero(k, at) else None
             error = ulp_error(results[k][i], expected, dtype, at_least)
             worst[k] = max(worst[k], error)
     return worst

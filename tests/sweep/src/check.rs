@@ -3,11 +3,12 @@
 use anyhow::{Result, ensure};
 use serde::Serialize;
 
-use crate::format::{Dtype, Element};
+use crate::catalogue::Dtype;
+use crate::catalogue::accuracy::is_near_zero;
+use crate::format::Element;
 use crate::oracle::precise::{Precise, difference};
 use crate::oracle::{Double, Pair, Value, evaluate};
 use crate::points::{Points, random};
-use crate::quantity::{NEAR, ZEROS};
 
 /// Largest differences, as powers of two, relative to the result or, near a zero, to 1.
 #[derive(Serialize, Default)]
@@ -39,7 +40,7 @@ pub fn references<E: Element>(sets: &[Points], points: u64) -> Result<Checked> {
         let pair = evaluate::<Pair>(x);
         let double = evaluate::<Double>(x);
         for order in 0..3 {
-            let is_near = ZEROS[order].iter().any(|zero| (x - zero).abs() < NEAR);
+            let is_near = is_near_zero(order, x);
             let size = |value: Value| {
                 let magnitude = value.high.abs() * 2f64.powi(value.exponent as i32);
                 if is_near { magnitude } else { 1.0 }

@@ -9,11 +9,13 @@
 //! are rounded once, from a number of more digits: there, products beside the middle between two
 //! numbers are looked for.
 
-use crate::format::{Dtype, Element};
+use crate::catalogue::Dtype;
+use crate::catalogue::accuracy::ZEROS;
+use crate::format::Element;
 use crate::measure::Tallies;
 use crate::oracle::{Pair, evaluate, exp2, split};
 use crate::points::{neighbour, random, unit};
-use crate::quantity::{QUANTITIES, ZEROS};
+use crate::quantity::QUANTITIES;
 
 /// How thoroughly.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -2,33 +2,7 @@
 
 use half::{bf16, f16};
 
-/// An element type of the library.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Dtype {
-    /// float16
-    F16,
-    /// bfloat16
-    Bf16,
-    /// float32
-    F32,
-    /// float64
-    F64,
-}
-
-impl Dtype {
-    /// All of them.
-    pub const ALL: [Dtype; 4] = [Dtype::F16, Dtype::Bf16, Dtype::F32, Dtype::F64];
-
-    /// As in `MISH_DTYPE_*`, in lower case.
-    pub fn name(self) -> &'static str {
-        match self {
-            Dtype::F16 => "f16",
-            Dtype::Bf16 => "bf16",
-            Dtype::F32 => "f32",
-            Dtype::F64 => "f64",
-        }
-    }
-}
+use crate::catalogue::Dtype;
 
 /// A binary format, in numbers that enter arithmetic.
 #[derive(Clone, Copy, Debug)]
@@ -41,18 +15,27 @@ pub struct Format {
     pub largest: f64,
 }
 
+impl Format {
+    const fn of(dtype: Dtype) -> Format {
+        let smallest = dtype.min_exponent() as f64;
+        Format {
+            digits: dtype.digits() as f64,
+            smallest,
+            largest: 1.0 - smallest,
+        }
+    }
+}
+
 /// An element.
 pub trait Element: Copy + Default + Send + Sync + 'static {
     /// The type's name.
     const DTYPE: Dtype;
-    /// The code of `MISH_DTYPE_*`.
-    const CODE: i32;
     /// Its format.
-    const FORMAT: Format;
+    const FORMAT: Format = Format::of(Self::DTYPE);
     /// Bits of an element.
-    const BITS: u32;
+    const BITS: u32 = Self::DTYPE.bits();
     /// Bits of the significand field.
-    const FRACTION_BITS: u32;
+    const FRACTION_BITS: u32 = Self::DTYPE.digits() - 1;
 
     /// From its bits, the lowest of the argument.
     fn from_bits(bits: u64) -> Self;
@@ -77,18 +60,9 @@ pub trait Element: Copy + Default + Send + Sync + 'static {
 }
 
 macro_rules! element {
-    ($type:ty, $bits:ty, $dtype:ident, $code:literal, $digits:literal, $largest:literal,
-     $widen:expr, $round:expr) => {
+    ($type:ty, $bits:ty, $dtype:ident, $widen:expr, $round:expr) => {
         impl Element for $type {
             const DTYPE: Dtype = Dtype::$dtype;
-            const CODE: i32 = $code;
-            const FORMAT: Format = Format {
-                digits: $digits as f64,
-                smallest: 1.0 - $largest as f64,
-                largest: $largest as f64,
-            };
-            const BITS: u32 = <$bits>::BITS;
-            const FRACTION_BITS: u32 = $digits - 1;
 
             #[inline(always)]
             fn from_bits(bits: u64) -> Self {
@@ -104,7 +78,7 @@ macro_rules! element {
         }
     };
 }
-element!(f16, u16, F16, 1, 11, 15, f16::to_f64, f16::from_f64);
-element!(bf16, u16, Bf16, 2, 8, 127, bf16::to_f64, bf16::from_f64);
-element!(f32, u32, F32, 3, 24, 127, f64::from, |x| x as f32);
-element!(f64, u64, F64, 4, 53, 1023, |x| x, |x| x);
+element!(f16, u16, F16, f16::to_f64, f16::from_f64);
+element!(bf16, u16, BF16, bf16::to_f64, bf16::from_f64);
+element!(f32, u32, F32, f64::from, |x| x as f32);
+element!(f64, u64, F64, |x| x, |x| x);

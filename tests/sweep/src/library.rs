@@ -126,7 +126,7 @@ impl Mish {
         self.check(unsafe {
             (self.forward)(
                 self.device.code(),
-                E::CODE,
+                E::DTYPE.code(),
                 x.const_ptr(),
                 y.mut_ptr(),
                 n,
@@ -151,7 +151,15 @@ impl Mish {
         let (grad_y, x) = (grad_y.const_ptr(), x.const_ptr());
         // SAFETY: the pointers are valid for n elements.
         self.check(unsafe {
-            (self.backward)(device, E::CODE, grad_y, x, grad_x.mut_ptr(), n, stream)
+            (self.backward)(
+                device,
+                E::DTYPE.code(),
+                grad_y,
+                x,
+                grad_x.mut_ptr(),
+                n,
+                stream,
+            )
         })
     }
 
@@ -174,7 +182,7 @@ impl Mish {
         self.check(unsafe {
             (self.double_backward)(
                 device,
-                E::CODE,
+                E::DTYPE.code(),
                 grad_grad_x,
                 grad_y,
                 x,

@@ -2,6 +2,8 @@
 //! many as asked for of float64, through its C ABI and against a reference of its own.
 //! `cargo xtask sweep` builds the library and runs this.
 
+#[path = "../../../src/catalogue/mod.rs"]
+mod catalogue;
 mod check;
 mod directed;
 mod format;
@@ -25,22 +27,22 @@ use anyhow::{Context, Result, bail};
 use half::{bf16, f16};
 use serde_json::json;
 
+use crate::catalogue::{Dtype, Op};
 use crate::check::Checked;
-use crate::format::{Dtype, Element};
+use crate::format::Element;
 use crate::library::{Device, Mish};
 use crate::peer::Peer;
 use crate::points::Amount;
-use crate::quantity::Operation;
 use crate::report::Row;
 use crate::run::{Plan, Subject, Swept};
 
 const USAGE: &str = "\
-cargo xtask sweep [--dtype f16,bf16,f32,f64] [--op forward,backward,double_backward]
+cargo xtask sweep [--dtype TYPE,...] [--op OPERATION,...]
                   [--device cpu|cuda] [--reduced | --brief] [--points N] [--json FILE]
                   [--fresh] [--peer COMMAND]
 
-  --dtype    the element types, all by default
-  --op       the operations, all by default
+  --dtype    the element types by their short names such as bf16, all by default
+  --op       the operations such as double_backward, all by default
   --reduced  2^24 inputs of float32 instead of all, and fewer of float64
   --brief    as --reduced, with 2^19 inputs of float32: for an emulator
   --points   of float64: 10^9 by default, 4 million with --reduced, 500,000 with --brief
@@ -54,7 +56,7 @@ struct Arguments {
     /// The folder for the state of an interrupted sweep.
     state: PathBuf,
     dtypes: Vec<Dtype>,
-    operations: Vec<Operation>,
+    operations: Vec<Op>,
     device: Device,
     reduced: bool,
     /// Even fewer than `reduced`, which then is set too.
@@ -88,7 +90,7 @@ impl Arguments {
             library: "target/release/libmish.so".into(),
             state: "target/sweep".into(),
             dtypes: Dtype::ALL.to_vec(),
-            operations: Operation::ALL.to_vec(),
+            operations: Op::ALL.to_vec(),
             device: Device::Cpu,
             reduced: false,
             brief: false,
@@ -107,9 +109,7 @@ impl Arguments {
                 "--library" => arguments.library = value()?.into(),
                 "--state" => arguments.state = value()?.into(),
                 "--dtype" => arguments.dtypes = choose(&value()?, &Dtype::ALL, Dtype::name)?,
-                "--op" => {
-                    arguments.operations = choose(&value()?, &Operation::ALL, Operation::name)?
-                }
+                "--op" => arguments.operations = choose(&value()?, &Op::ALL, Op::name)?,
                 "--device" => {
                     arguments.device = match value()?.as_str() {
                         "cpu" => Device::Cpu,
@@ -201,7 +201,7 @@ fn run() -> Result<bool> {
     for &dtype in &arguments.dtypes {
         let (new_rows, checked, swept) = match dtype {
             Dtype::F16 => sweep::<f16>(&subject, &arguments)?,
-            Dtype::Bf16 => sweep::<bf16>(&subject, &arguments)?,
+            Dtype::BF16 => sweep::<bf16>(&subject, &arguments)?,
             Dtype::F32 => sweep::<f32>(&subject, &arguments)?,
             Dtype::F64 => sweep::<f64>(&subject, &arguments)?,
         };

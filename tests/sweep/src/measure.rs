@@ -8,10 +8,12 @@ use std::collections::HashSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::format::{Dtype, Format};
+use crate::catalogue::Dtype;
+use crate::catalogue::accuracy::{ZEROS, is_near_zero};
+use crate::format::Format;
 use crate::oracle::precise::Precise;
 use crate::oracle::{Double, Number, Pair, Value, evaluate, exp2, exponent_of};
-use crate::quantity::{COUNT, Gradients, NEAR, QUANTITIES, ZEROS};
+use crate::quantity::{COUNT, Gradients, QUANTITIES};
 
 /// Elements of a block.
 pub const BLOCK: usize = 256;
@@ -202,7 +204,7 @@ pub const BINS: usize = 220;
 pub fn profile_start(dtype: Dtype) -> f64 {
     match dtype {
         Dtype::F16 => -20.0,
-        Dtype::Bf16 | Dtype::F32 => -110.0,
+        Dtype::BF16 | Dtype::F32 => -110.0,
         Dtype::F64 => -760.0,
     }
 }
@@ -352,11 +354,6 @@ fn jump(format: &Format, near: bool, got: [f64; 2], exact: [Value; 2]) -> f64 {
     if is_counted { size } else { 0.0 }
 }
 
-/// Whether x is near a zero of mish, mish′ or mish″. (For mish the bound is relative everywhere.)
-fn is_near(order: usize, x: f64) -> bool {
-    ZEROS[order].iter().any(|zero| (x - zero).abs() < NEAR)
-}
-
 /// What the function is multiplied by.
 #[inline(always)]
 fn factor<N: Number>(gradients: Gradients, grad: f64, grad_grad: f64) -> Value {
@@ -444,7 +441,7 @@ impl Meter {
     pub fn add(&mut self, block: &Block) {
         for (order, near) in self.near.iter_mut().enumerate() {
             for (near, &x) in near.iter_mut().zip(&block.x) {
-                *near = is_near(order, x);
+                *near = is_near_zero(order, x);
             }
         }
         let doubles_do = self.dtype == Dtype::F32 && !self.near.as_flattened().contains(&true);
@@ -864,7 +861,7 @@ fn precise_error(
     error(
         format,
         quantity.bound(dtype),
-        is_near(quantity.order, x),
+        is_near_zero(quantity.order, x),
         f64::from_bits(case.got),
         exact.times::<Pair>(factor),
         factor,

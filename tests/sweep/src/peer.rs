@@ -9,7 +9,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::format::{Dtype, Element};
+use crate::catalogue::Dtype;
+use crate::format::Element;
 use crate::library::Memory;
 
 /// A running program.

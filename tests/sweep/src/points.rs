@@ -1,6 +1,8 @@
 //! Which inputs a sweep consists of.
 
-use crate::format::{Dtype, Element};
+use crate::catalogue::Dtype;
+use crate::catalogue::accuracy::ZEROS;
+use crate::format::Element;
 
 /// A sequence of inputs that can be entered anywhere.
 #[derive(Clone, Copy)]
@@ -36,9 +38,9 @@ enum Kind {
 /// subnormal or zero; where approximations commonly change, this library's and others'.
 const CENTRES: [f64; 44] = [
     0.0,
-    -1.192_431_214_515_495_2,
-    -2.256_376_396_360_793,
-    1.490_571_179_485_428_5,
+    ZEROS[1][0],
+    ZEROS[2][0],
+    ZEROS[2][1],
     -3.267_337_846_520_404_5,
     -0.087_934_431_234_914_2,
     2.6,
@@ -196,7 +198,7 @@ pub fn sets(dtype: Dtype, amount: Amount) -> Vec<Points> {
         Kind::Special,
     );
     match dtype {
-        Dtype::F16 | Dtype::Bf16 => {
+        Dtype::F16 | Dtype::BF16 => {
             vec![set(
                 "every input, once or several times with other gradients",
                 rounds << 16,

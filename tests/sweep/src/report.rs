@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
-use crate::format::{Dtype, Format};
+use crate::catalogue::Dtype;
+use crate::catalogue::accuracy::ZEROS;
+use crate::format::Format;
 use crate::measure::{Case, Tallies, Tally, Worst, verified};
-use crate::quantity::{Gradients, QUANTITIES, ZEROS};
+use crate::quantity::{Gradients, QUANTITIES};
 
 /// A quantity's results.
 #[derive(Serialize)]
@@ -18,7 +20,7 @@ pub struct Row {
     bound: f64,
     passed: bool,
     points: u64,
-    /// In last places, within 0.35 of a zero in those of 1/16 where these are larger.
+    /// In last places, near a zero in those of 1/16 where these are larger.
     worst_ulp: Size,
     worst: Option<Place>,
     /// What follows from the function's relative errors for its product with one gradient.
@@ -32,7 +34,7 @@ pub struct Row {
     /// By how many last places, away from the zeros.
     infinite_early_ulp: f64,
     infinite_early_at: Option<Place>,
-    /// By what share of the largest number, within 0.35 of a zero.
+    /// By what share of the largest number, near a zero.
     infinite_early_near_zero_share: f64,
     infinite_early_near_zero: Option<Place>,
     zeros_of_wrong_sign: u64,
@@ -41,7 +43,7 @@ pub struct Row {
     special_values_wrong: u64,
     /// The results for −∞ and ∞.
     at_infinity: Option<[String; 2]>,
-    /// In last places of the exact result, within 0.35 of a zero.
+    /// In last places of the exact result, near a zero.
     near_zero_worst_ulp: Option<Size>,
     near_zero: Option<Place>,
     largest_step_back_ulp: Option<Size>,

@@ -10,14 +10,15 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSlice;
 use serde::{Deserialize, Serialize};
 
+use crate::catalogue::{Dtype, Op};
 use crate::directed::{self, Point, Round};
-use crate::format::{Dtype, Element};
+use crate::format::Element;
 use crate::library::{Device, Memory, Mish};
 use crate::measure::{BLOCK, Block, Meter, Tallies, Tally, Worst};
 use crate::peer::Peer;
 use crate::points::{Points, random};
 use crate::progress::Progress;
-use crate::quantity::{COUNT, Gradients, Operation, QUANTITIES};
+use crate::quantity::{COUNT, Gradients, QUANTITIES};
 
 /// Points that one thread takes at a time.
 const ITEM: u64 = 1 << 18;
@@ -39,7 +40,7 @@ pub enum Subject {
 /// What to run.
 pub struct Plan {
     /// The operations to call.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<Op>,
     /// Where.
     pub device: Device,
     /// The state's file; without one nothing is kept and nothing resumed.
@@ -52,8 +53,7 @@ impl Plan {
         QUANTITIES.each_ref().map(|quantity| {
             // A peer returns mish, mish′ and mish″.
             let has_gradients = quantity.gradients != Gradients::One;
-            let is_first_again =
-                quantity.operation == Operation::DoubleBackward && quantity.order == 1;
+            let is_first_again = quantity.operation == Op::DoubleBackward && quantity.order == 1;
             self.has(quantity.operation) && (is_library || !has_gradients && !is_first_again)
         })
     }
@@ -62,7 +62,7 @@ impl Plan {
         let all = self.measures(subject);
         std::array::from_fn(|index| all[index] && QUANTITIES[index].is_product())
     }
-    fn has(&self, operation: Operation) -> bool {
+    fn has(&self, operation: Op) -> bool {
         self.operations.contains(&operation)
     }
 }
@@ -357,14 +357,14 @@ impl<'a, E: Element> Worker<'a, E> {
         match &mut self.source {
             Source::Peer(peer) => peer.run(x, [y, first, second], n)?,
             Source::Library(mish) => {
-                if plan.has(Operation::Forward) {
+                if plan.has(Op::Forward) {
                     mish.forward(x, y, n)?;
                 }
-                if plan.has(Operation::Backward) {
+                if plan.has(Op::Backward) {
                     mish.backward(ones, x, first, n)?;
                     mish.backward(grad, x, grad_x, n)?;
                 }
-                if plan.has(Operation::DoubleBackward) {
+                if plan.has(Op::DoubleBackward) {
                     mish.double_backward([ones, ones, x], also_first, second, n)?;
                     mish.double_backward([grad_grad, grad, x], grad_grad_y, double_grad_x, n)?;
                 }
@@ -382,7 +382,7 @@ impl<'a, E: Element> Worker<'a, E> {
     fn fill(&mut self, set: &Points, start: u64, n: usize) {
         let far = match E::DTYPE {
             Dtype::F16 => 8.0,
-            Dtype::Bf16 | Dtype::F32 => 60.0,
+            Dtype::BF16 | Dtype::F32 => 60.0,
             Dtype::F64 => 500.0,
         };
         let (xs, grads) = (self.x.as_mut_slice(), self.grad.as_mut_slice());

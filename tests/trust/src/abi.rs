@@ -3,6 +3,8 @@
 use std::ffi::{CStr, c_char, c_void};
 use std::sync::OnceLock;
 
+pub use crate::catalogue::{Dtype, Op};
+
 /// Pointers as the ABI takes them.
 pub type Pointer = *mut c_void;
 
@@ -100,57 +102,6 @@ pub mod status {
     pub const OUT_OF_MEMORY: i32 = 66;
     pub const DRIVER_ERROR: i32 = 67;
     pub const INTERNAL: i32 = 90;
-}
-
-/// An element type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    F16 = 1,
-    BF16 = 2,
-    F32 = 3,
-    F64 = 4,
-}
-
-impl Dtype {
-    pub const ALL: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
-
-    pub fn size(self) -> usize {
-        [2, 2, 4, 8][self as usize - 1]
-    }
-
-    pub fn name(self) -> &'static str {
-        ["f16", "bf16", "f32", "f64"][self as usize - 1]
-    }
-
-    /// Its code and bits in DLPack.
-    pub fn dlpack(self) -> (u8, u8) {
-        let code = if self == Dtype::BF16 { 4 } else { 2 };
-        (code, self.size() as u8 * 8)
-    }
-}
-
-/// An operation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Op {
-    Forward,
-    Backward,
-    DoubleBackward,
-}
-
-impl Op {
-    pub const ALL: [Op; 3] = [Op::Forward, Op::Backward, Op::DoubleBackward];
-
-    pub fn inputs(self) -> usize {
-        self as usize + 1
-    }
-
-    pub fn operands(self) -> usize {
-        [2, 3, 5][self as usize]
-    }
-
-    pub fn name(self) -> &'static str {
-        ["forward", "backward", "double_backward"][self as usize]
-    }
 }
 
 /// Calls an operation on contiguous operands.

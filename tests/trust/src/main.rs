@@ -6,6 +6,8 @@
 //! library keep state for as long as a process lives.
 
 mod abi;
+#[path = "../../../src/catalogue/mod.rs"]
+mod catalogue;
 mod driver;
 mod random;
 mod runner;

@@ -1,6 +1,7 @@
 //! Elements as bit patterns: filling operands, comparing results.
 
 use crate::abi::{CPU, Dtype, Op, Pointer, call};
+use crate::catalogue::accuracy::is_near_zero;
 use crate::random::Random;
 
 pub fn read(bytes: &[u8], i: usize, dtype: Dtype) -> u64 {
@@ -87,9 +88,8 @@ pub fn any(random: &mut Random, dtype: Dtype) -> u64 {
         }
         // The smallest normal number, and half of the largest power of two.
         2 => {
-            let (smallest, large) =
-                [(-14, 14), (-126, 126), (-126, 126), (-1022, 1022)][dtype as usize - 1];
-            let size = 2_f64.powi(random.choose(&[smallest, large]));
+            let smallest = dtype.min_exponent();
+            let size = 2_f64.powi(random.choose(&[smallest, -smallest]));
             from_f64(random.choose(&[size, -size]), dtype)
         }
         3 => from_f64((random.below(2000) as f64 - 1000.0) / 8.0, dtype),
@@ -125,13 +125,6 @@ fn ordered(bits: u64, dtype: Dtype) -> i128 {
     if bits & sign == 0 { bits } else { sign - bits }
 }
 
-/// Zeros of mish′ and mish″, around which the last place of 1/16 counts.
-const ZEROS: [f64; 3] = [-1.19243, -2.25638, 1.49057];
-
-fn is_near_zero(x: f64) -> bool {
-    ZEROS.iter().any(|zero| (x - zero).abs() < 0.35)
-}
-
 /// Whether two results agree: equal for 16-bit types, `ulps` apart at most for the others.
 /// `order` is the derivative in it, `factor` what it is multiplied by.
 pub fn agree(a: u64, b: u64, dtype: Dtype, x: f64, order: usize, factor: f64, ulps: u128) -> bool {
@@ -143,9 +136,9 @@ pub fn agree(a: u64, b: u64, dtype: Dtype, x: f64, order: usize, factor: f64, ul
     if ordered(a, dtype).abs_diff(ordered(b, dtype)) <= limit {
         return true;
     }
-    let digits = if dtype == Dtype::F64 { 53 } else { 24 };
-    let unit = factor.abs() * 2_f64.powi(-4 - digits + 1);
-    dtype.size() > 2 && order > 0 && is_near_zero(x) && (va - vb).abs() <= 2.0 * unit
+    // The last place of 1/16.
+    let unit = factor.abs() * 2_f64.powi(-4 - dtype.digits() as i32 + 1);
+    !dtype.is_narrow() && is_near_zero(order, x) && (va - vb).abs() <= 2.0 * unit
 }
 
 /// How much further than half a place a 16-bit result may be from the true value, in places: the
@@ -164,7 +157,7 @@ fn both_right(
     (order, factor): (usize, f64),
 ) -> bool {
     let mut wide: Vec<f64> = inputs.iter().map(|&bits| to_f64(bits, dtype)).collect();
-    wide.resize(op.operands(), 0.0);
+    wide.resize(op.operands().len(), 0.0);
     let pointers: Vec<Pointer> = wide.iter_mut().map(|v| (&raw mut *v).cast()).collect();
     if call(op, CPU, Dtype::F64, &pointers, 1, std::ptr::null_mut()) != 0 {
         return false;
@@ -172,7 +165,7 @@ fn both_right(
     let exact = wide[op.inputs() + k];
     // At a derivative's zero the terms that cancel are rounded to float32, the result is small.
     let x = to_f64(*inputs.last().expect("x"), dtype);
-    let rounded = match order > 0 && is_near_zero(x) {
+    let rounded = match is_near_zero(order, x) {
         true => factor.abs() * 2_f64.powi(-24),
         false => 0.0,
     };
@@ -194,12 +187,9 @@ pub fn same_result(
 ) -> bool {
     let x = to_f64(*inputs.last().expect("x"), dtype);
     let value = |i: usize| to_f64(inputs[i], dtype);
-    let (order, factor) = match (op, k) {
-        (Op::Forward, _) => (0, 1.0),
-        (Op::Backward, _) => (1, value(0)),
-        (Op::DoubleBackward, 0) => (1, value(0)),
-        (Op::DoubleBackward, _) => (2, value(0) * value(1)),
-    };
+    // Each derivative is multiplied by one gradient more.
+    let order = op.orders()[k];
+    let factor = (0..order).map(value).product();
     // An infinite gradient times a derivative that is next to nothing: infinite or NaN, depending
     // on whether the derivative underflows on the way.
     let gradients = &inputs[..inputs.len() - 1];

@@ -3,7 +3,8 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::catalogue::{self, ARCHITECTURES, Dtype, Op, PTX, Role};
+use crate::catalogue::accuracy::{self, NEAR_ZERO, ZEROS};
+use crate::catalogue::{ARCHITECTURES, Dtype, Op, PTX, Role};
 use crate::model::{Abi, Type};
 
 /// Renders the metadata.
@@ -62,7 +63,7 @@ pub fn render(abi: &Abi) -> Result<String> {
         "element_types": element_types(),
         "architectures": architectures(),
         "ptx": PTX,
-        "accuracy": accuracy(),
+        "accuracy": bounds(),
     });
     Ok(serde_json::to_string_pretty(&document)? + "\n")
 }
@@ -115,18 +116,21 @@ fn architectures() -> Value {
     architectures.collect()
 }
 
-/// In units of the last place; `near_zero` around each of `zeros` the unit is never less than the
+/// In units of the last place, of a function alone and times gradients; `near_zero` around each of `zeros` the unit is never less than the
 /// last place of 1/16. The lists are by the order of the derivative.
-fn accuracy() -> Value {
-    let bounds = Dtype::ALL.iter().map(|&dtype| {
-        let orders = 0..catalogue::ZEROS.len();
-        let bounds = orders.map(|order| json!(catalogue::bound(dtype, order)));
-        (dtype.name().to_owned(), bounds.collect())
-    });
+fn bounds() -> Value {
+    let bounds = |bound: fn(Dtype, usize) -> f64| {
+        let bounds = Dtype::ALL.iter().map(|&dtype| {
+            let bounds = (0..ZEROS.len()).map(|order| json!(bound(dtype, order)));
+            (dtype.name().to_owned(), bounds.collect())
+        });
+        Value::Object(bounds.collect())
+    };
     json!({
-        "bounds": Value::Object(bounds.collect()),
-        "zeros": catalogue::ZEROS,
-        "near_zero": catalogue::NEAR_ZERO,
+        "bounds": bounds(accuracy::bound),
+        "product_bounds": bounds(accuracy::product_bound),
+        "zeros": ZEROS,
+        "near_zero": NEAR_ZERO,
     })
 }
 

@@ -11,6 +11,7 @@ mod header;
 mod json;
 mod julia;
 mod library;
+mod lists;
 mod model;
 mod python;
 mod source;
@@ -53,6 +54,7 @@ fn run() -> Result<()> {
         ("bindings/mish.abi.json", json::render(&abi)?),
         ("bindings/python/mish/_abi.py", python::render(&abi)?),
         ("bindings/julia/src/abi.jl", julia::render(&abi)?),
+        ("tests/catalogue.h", lists::render()?),
     ];
     let mut stale = Vec::new();
     for (name, text) in &files {

@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 
-use crate::catalogue::{Dtype, NEAR_ZERO, Op, ZEROS, bound};
+use crate::catalogue::accuracy::{NEAR_ZERO, ZEROS, bound, product_bound};
+use crate::catalogue::{Dtype, Op};
 use crate::model::{Abi, Scalar, Type};
 
 /// Renders the module.
@@ -105,16 +106,15 @@ fn catalogue(text: &mut String) -> Result<()> {
             orders.trim_end()
         )?;
     }
-    text.push_str("}\n#: The largest error by element type and order, in units of the last place.\nBOUNDS = {\n");
-    for dtype in Dtype::ALL {
-        let bounds: Vec<String> = (0..ZEROS.len())
-            .map(|order| bound(dtype, order).to_string())
-            .collect();
-        writeln!(text, "    \"{}\": ({}),", dtype.name(), bounds.join(", "))?;
-    }
+    text.push_str(
+        "}\n#: The largest error by element type and order, in units of the last place.\n",
+    );
+    bounds(text, "BOUNDS", bound)?;
+    text.push_str("#: The same times gradients.\n");
+    bounds(text, "PRODUCT_BOUNDS", product_bound)?;
     writeln!(
         text,
-        "}}\n#: The zeros of each derivative, and how near one the unit is at least that of 1/16."
+        "#: The zeros of each derivative, and how near one the unit is at least that of 1/16."
     )?;
     let zeros: Vec<String> = ZEROS
         .iter()
@@ -128,6 +128,27 @@ fn catalogue(text: &mut String) -> Result<()> {
         "ZEROS = ({})\nNEAR_ZERO = {NEAR_ZERO}",
         zeros.join(", ")
     )?;
+    text.push_str(
+        "\n\ndef is_near_zero(order, x):\n\
+         \x20   \"\"\"Whether a number is near a zero of a derivative, or each of an array.\"\"\"\n\
+         \x20   near = abs(x) < 0\n\
+         \x20   for zero in ZEROS[order]:\n\
+         \x20       near = near | (abs(x - zero) < NEAR_ZERO)\n\
+         \x20   return near\n\n",
+    );
+    Ok(())
+}
+
+/// A dictionary of bounds by element type.
+fn bounds(text: &mut String, name: &str, bound: fn(Dtype, usize) -> f64) -> Result<()> {
+    writeln!(text, "{name} = {{")?;
+    for dtype in Dtype::ALL {
+        let bounds: Vec<String> = (0..ZEROS.len())
+            .map(|order| bound(dtype, order).to_string())
+            .collect();
+        writeln!(text, "    \"{}\": ({}),", dtype.name(), bounds.join(", "))?;
+    }
+    text.push_str("}\n");
     Ok(())
 }
 

@@ -255,16 +255,15 @@ impl World {
         let code = self.number(right_dtype as i32);
         let home = self.random.below(3) as usize;
         let size = right_dtype.size();
-        let mut pointers: Vec<Pointer> = (0..op.operands())
+        let mut pointers: Vec<Pointer> = (0..op.operands().len())
             .map(|_| self.place(device, home, size))
             .collect();
         if op == Op::DoubleBackward && self.random.once_in(4) {
             pointers[3 + self.random.below(2) as usize] = NULL;
         }
         if self.random.once_in(6) {
-            let out =
-                op.inputs() + self.random.below((op.operands() - op.inputs()) as u64) as usize;
-            pointers[out] = pointers[self.random.below(op.operands() as u64) as usize];
+            let out = op.inputs() + self.random.below(op.outputs() as u64) as usize;
+            pointers[out] = pointers[self.random.below(op.operands().len() as u64) as usize];
         }
         let dtype = Dtype::ALL.into_iter().find(|d| *d as i32 == code);
         let bytes = dtype.map_or(8, Dtype::size);
@@ -519,14 +518,14 @@ impl World {
                 _ => 1 + self.random.below(most) as i64,
             })
             .collect();
-        let mut shapes = vec![shape.clone(); op.operands()];
+        let mut shapes = vec![shape.clone(); op.operands().len()];
         if dims > 0 && self.random.once_in(150) {
             shape[0] = shape[0].wrapping_add(1);
-            shapes[self.random.below(op.operands() as u64) as usize] = shape.clone();
+            shapes[self.random.below(op.operands().len() as u64) as usize] = shape.clone();
         }
         let mut strides: Vec<Option<Vec<i64>>> = Vec::new();
         let mut tensors: Vec<Option<Tensor>> = Vec::new();
-        for i in 0..op.operands() {
+        for i in 0..op.operands().len() {
             let is_output = i >= op.inputs();
             strides.push(self.strides(&shapes[i], is_output));
             let skip = match is_output && op == Op::DoubleBackward {
@@ -657,8 +656,8 @@ impl World {
             wrong.insert(status::NULL_POINTER);
         }
         let (mut dtypes, mut devices, mut counts) = (Vec::new(), Vec::new(), Vec::new());
-        let mut pointers = vec![NULL; op.operands()];
-        let mut views: Vec<Option<Flat>> = vec![None; op.operands()];
+        let mut pointers = vec![NULL; op.operands().len()];
+        let mut views: Vec<Option<Flat>> = vec![None; op.operands().len()];
         let mut ids = Vec::new();
         let mut seen_shapes = Vec::new();
         for (i, tensor) in tensors.iter().enumerate() {
@@ -928,7 +927,7 @@ impl World {
             }
             copies.push(copy);
         }
-        copies.resize(op.operands(), vec![0_u64; 64]);
+        copies.resize(op.operands().len(), vec![0_u64; 64]);
         let again: Vec<Pointer> = copies.iter_mut().map(|c| c.as_mut_ptr().cast()).collect();
         abi::succeeded(abi::call(op, CPU, dtype, &again, n, NULL));
         for (k, &output) in outputs.iter().enumerate().filter(|(_, o)| !o.is_null()) {

@@ -21,7 +21,7 @@ impl Pair {
     /// Operands of up to `bytes` bytes each.
     pub fn new(op: Op, dtype: Dtype, bytes: usize, place: Place, random: &mut Random) -> Pair {
         let make = |place| {
-            (0..op.operands())
+            (0..op.operands().len())
                 .map(|_| Buffer::new(place, bytes))
                 .collect()
         };
@@ -65,7 +65,7 @@ impl Pair {
     pub fn check(&self, n: usize, offsets: &[usize], stream: Pointer) {
         let device = self.device(offsets);
         let host = Pair::pointers(&self.host, offsets);
-        for output in self.op.inputs()..self.op.operands() {
+        for output in self.op.inputs()..self.op.operands().len() {
             self.device[output].reset();
         }
         succeeded(call(self.op, CUDA, self.dtype, &device, n, stream));
@@ -79,7 +79,7 @@ impl Pair {
     #[track_caller]
     pub fn compare(&self, n: usize, offsets: &[usize]) {
         let size = self.dtype.size();
-        for k in 0..self.op.operands() - self.op.inputs() {
+        for k in 0..self.op.outputs() {
             let i = self.op.inputs() + k;
             let (device, host) = (&self.device[i], &self.host[i]);
             device.only_written(offsets[i], offsets[i] + n * size);
@@ -278,7 +278,7 @@ pub fn strided() {
                     })
                     .collect();
                 let mut views = Vec::new();
-                for operand in 0..op.operands() {
+                for operand in 0..op.operands().len() {
                     let is_output = operand >= op.inputs();
                     let (strides, low, span) = steps(&shape, is_output, round, &mut random);
                     assert!(span < whole as i64, "{shape:?}");
@@ -335,7 +335,7 @@ fn steps(
 }
 
 fn check_views(pair: &Pair, shape: &[i64], views: &[(Vec<i64>, usize)]) {
-    let outputs = pair.op.inputs()..pair.op.operands();
+    let outputs = pair.op.inputs()..pair.op.operands().len();
     for i in outputs.clone() {
         pair.device[i].reset();
         pair.host[i].reset();
@@ -503,7 +503,7 @@ pub fn reference() {
             (Op::Backward, vec![1, 0], vec![4]),
             (Op::DoubleBackward, vec![2, 1, 0], vec![5, 6]),
         ] {
-            let buffers: Vec<Buffer> = (0..op.operands())
+            let buffers: Vec<Buffer> = (0..op.operands().len())
                 .map(|_| Buffer::new(Place::Device, n * dtype.size()))
                 .collect();
             for (buffer, &column) in buffers.iter().zip(&inputs) {

@@ -147,7 +147,7 @@ fn take(handle: u64, layout: &Layout, dtype: Dtype) -> Vec<u64> {
 /// The results of the C ABI on the CPU for the same elements, per output.
 fn expected(op: Op, dtype: Dtype, inputs: &[Vec<u64>]) -> Vec<Vec<u64>> {
     let n = inputs[0].len();
-    let mut memory = vec![vec![0_u8; n * dtype.size()]; op.operands()];
+    let mut memory = vec![vec![0_u8; n * dtype.size()]; op.operands().len()];
     for (bytes, values) in memory.iter_mut().zip(inputs) {
         for (i, &value) in values.iter().enumerate() {
             values::write(bytes, i, dtype, value);

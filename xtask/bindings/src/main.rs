@@ -13,6 +13,7 @@ mod julia;
 mod library;
 mod model;
 mod python;
+mod safer;
 mod source;
 
 use std::fs;
@@ -53,6 +54,8 @@ fn run() -> Result<()> {
         ("bindings/mish.abi.json", json::render(&abi)?),
         ("bindings/python/mish/_abi.py", python::render(&abi)?),
         ("bindings/julia/src/abi.jl", julia::render(&abi)?),
+        ("bindings/csharp/Abi.cs", safer::csharp(&abi)?),
+        ("bindings/lua/mish_abi.lua", safer::lua(&abi)?),
     ];
     let mut stale = Vec::new();
     for (name, text) in &files {

@@ -6,6 +6,7 @@
 #![allow(non_camel_case_types)]
 #![deny(improper_ctypes_definitions)]
 
+mod accepted;
 mod boundary;
 mod info;
 mod pointwise;

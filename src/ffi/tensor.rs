@@ -2,6 +2,8 @@
 
 use std::ffi::c_void;
 
+use safer_ffi::derive_ReprC;
+
 use super::boundary::guard;
 use super::mish_status;
 use crate::catalogue::{Dtype, Op};
@@ -9,6 +11,7 @@ use crate::status::{Error, Result, Status, fail};
 use crate::tensor::{Device, MAX_DIMS, View};
 
 /// An element type as DLPack describes it (layout of `DLDataType`).
+#[derive_ReprC]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct mish_dltype {
@@ -22,6 +25,7 @@ pub struct mish_dltype {
 
 /// A strided tensor in memory. The layout is exactly that of DLPack's `DLTensor`, so a
 /// `DLTensor *` can be passed by a cast.
+#[derive_ReprC]
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct mish_tensor {

@@ -127,6 +127,21 @@ pub fn require_tools() -> Result<()> {
     }
 }
 
+/// The name of this machine's own release, which its mirror has.
+pub fn release() -> Result<String> {
+    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
+    let none = || Missing("/etc/os-release names no release of Debian".into());
+    Ok(codename(&text).ok_or_else(none)?.to_owned())
+}
+
+/// The release in the text of `/etc/os-release`.
+fn codename(text: &str) -> Option<&str> {
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
+    Some(line.trim().trim_matches('"'))
+}
+
 /// Unpacks a package.
 pub fn unpack(package: &Path, folder: &Path) -> Result<()> {
     program("dpkg-deb")
@@ -231,7 +246,7 @@ fn candidate(policy: &str) -> Option<&str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{candidate, mirror_in};
+    use super::{candidate, codename, mirror_in};
 
     #[test]
     fn finds_the_mirror_in_both_formats() {
@@ -245,6 +260,14 @@ mod tests {
             mirror_in("deb http://mirror.example/ubuntu noble main\n"),
             None
         );
+    }
+
+    #[test]
+    fn finds_the_release() {
+        let text = "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
+        assert_eq!(codename(text), Some("bookworm"));
+        assert_eq!(codename("VERSION_CODENAME=\"trixie\"\n"), Some("trixie"));
+        assert_eq!(codename("ID=other\n"), None);
     }
 
     #[test]

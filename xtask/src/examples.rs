@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::command::{Program, program};
 use crate::outcome::Outcome;
-use crate::{build, c_suite, julia, paths};
+use crate::{build, c_suite, interpreters, paths};
 
 /// The most units in the last place by which a printed value may miss the reference.
 const TOLERANCE: u32 = 2;
@@ -33,7 +33,9 @@ pub fn all(library: &Path, python: &Path, standin: Option<&Path>) -> Vec<(String
         ),
         ("example: Rust".into(), rust(check)),
         ("example: Python".into(), check(&python_example, &[])),
-        ("example: Julia".into(), julia_example(library, check)),
+        ("example: Julia".into(), julia(library, check)),
+        ("example: C#".into(), csharp(library, check)),
+        ("example: Lua".into(), lua(library, check)),
     ]
 }
 
@@ -65,8 +67,8 @@ fn rust(check: impl Check) -> Outcome {
     }
 }
 
-fn julia_example(library: &Path, check: impl Check) -> Outcome {
-    match julia::ensure() {
+fn julia(library: &Path, check: impl Check) -> Outcome {
+    match interpreters::julia() {
         Ok(julia) => check(
             &|| {
                 program(&julia)
@@ -75,7 +77,46 @@ fn julia_example(library: &Path, check: impl Check) -> Outcome {
             },
             &[],
         ),
-        Err(error) => Outcome::NotRun(format!("no Julia: {error:#}")),
+        Err(error) => Outcome::NotRun(format!("{error:#}")),
+    }
+}
+
+fn csharp(library: &Path, check: impl Check) -> Outcome {
+    let [compiler, mono] = match interpreters::mono() {
+        Ok(programs) => programs,
+        Err(error) => return Outcome::NotRun(format!("{error:#}")),
+    };
+    let folder = paths::target().join("csharp");
+    let binary = folder.join("quickstart.exe");
+    let compile = || {
+        fs::create_dir_all(&folder)?;
+        program(&compiler)
+            .args(["-unsafe", "-warnaserror", "-warn:4"])
+            .arg(format!("-out:{}", binary.display()))
+            .arg("examples/quickstart.cs")
+            .args(["bindings/csharp/Abi.cs", "bindings/csharp/Mish.cs"])
+            .check()
+    };
+    match compile() {
+        Ok(()) => check(
+            &|| c_suite::linked(&mono, library).arg(&binary),
+            &[library.parent().unwrap_or(Path::new("."))],
+        ),
+        Err(error) => Outcome::failure(&error),
+    }
+}
+
+fn lua(library: &Path, check: impl Check) -> Outcome {
+    match interpreters::luajit() {
+        Ok(luajit) => check(
+            &|| {
+                program(&luajit)
+                    .arg("examples/quickstart.lua")
+                    .env("MISH_LIBRARY", library)
+            },
+            &[],
+        ),
+        Err(error) => Outcome::NotRun(format!("{error:#}")),
     }
 }
 

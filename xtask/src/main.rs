@@ -13,7 +13,7 @@ mod disk;
 mod examples;
 mod fresh;
 mod gate;
-mod julia;
+mod interpreters;
 mod kernel_math;
 mod libtorch;
 mod msrv;

@@ -8,6 +8,8 @@
 //!
 //! It also stands in for PyTorch's C shim ([`torch`]), with tensors on its devices.
 
+#[path = "../../../src/catalogue/mod.rs"]
+mod catalogue;
 mod control;
 #[path = "../../../src/fork.rs"]
 mod fork;
@@ -428,7 +430,10 @@ driver! {
         let device = state.devices[state.contexts[&context].device as usize];
         let (bytes, sm) = unsafe { read_image(image) }?;
         let is_ptx = bytes[0] != 0x7f;
-        if sm > device || (!is_ptx && sm / 10 != device / 10) {
+        // The compiler may have another name for an architecture than the driver.
+        let named = catalogue::ARCHITECTURES.iter().find(|arch| arch.sm == sm);
+        let own = named.map_or(sm, catalogue::Arch::capability);
+        if own > device || (!is_ptx && own / 10 != device / 10) {
             return Err(code::NO_BINARY_FOR_GPU);
         }
         state.last_image = if is_ptx { -(sm as i32) } else { sm as i32 };

@@ -14,6 +14,7 @@ mod library;
 mod lists;
 mod model;
 mod python;
+mod safer;
 mod source;
 
 use std::fs;
@@ -55,6 +56,8 @@ fn run() -> Result<()> {
         ("bindings/python/mish/_abi.py", python::render(&abi)?),
         ("bindings/julia/src/abi.jl", julia::render(&abi)?),
         ("tests/catalogue.h", lists::render()?),
+        ("bindings/csharp/Abi.cs", safer::csharp(&abi)?),
+        ("bindings/lua/mish_abi.lua", safer::lua(&abi)?),
     ];
     let mut stale = Vec::new();
     for (name, text) in &files {

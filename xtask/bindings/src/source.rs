@@ -4,11 +4,15 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use syn::parse::{Parse, ParseStream};
+use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, FnArg, Item, Lit, Meta, Pat, ReturnType, Token, Visibility};
 
 use crate::model::{Abi, Alias, Constant, Field, Function, Scalar, Struct, Type};
+
+/// The file in which the compiler checks the types of every export.
+const ACCEPTED: &str = "src/ffi/accepted.rs";
 
 /// Reads and checks the ABI of the repository at `root`.
 pub fn read(root: &Path) -> Result<Abi> {
@@ -21,8 +25,9 @@ pub fn read(root: &Path) -> Result<Abi> {
         let items = parse(&path)?.items;
         read_items(&mut abi, items).with_context(|| path.display().to_string())?;
     }
-    let path = root.join("src/status.rs");
-    read_statuses(&mut abi, &path).with_context(|| path.display().to_string())?;
+    let Statuses(constants) = read_macro(&root.join("src/status.rs"), "statuses")?;
+    abi.constants.extend(constants);
+    read_macro::<Exports>(&root.join(ACCEPTED), "exports")?.check(&abi)?;
     let version = abi.constants.iter().find(|c| c.name == "MISH_ABI_VERSION");
     let version = version.ok_or_else(|| anyhow!("no constant MISH_ABI_VERSION"))?;
     abi.abi_version = u64::try_from(version.value)?;
@@ -231,17 +236,44 @@ impl Parse for Statuses {
     }
 }
 
-fn read_statuses(abi: &mut Abi, path: &Path) -> Result<()> {
+/// What `exports! { ... }` holds: `mish_name(_, _);`
+struct Exports(Vec<String>);
+
+impl Parse for Exports {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let mut names = Vec::new();
+        while !input.is_empty() {
+            names.push(input.parse::<syn::Ident>()?.to_string());
+            let parameters;
+            syn::parenthesized!(parameters in input);
+            Punctuated::<Token![_], Token![,]>::parse_terminated(&parameters)?;
+            input.parse::<Token![;]>()?;
+        }
+        Ok(Exports(names))
+    }
+}
+
+impl Exports {
+    /// Fails unless every function is listed, as each of these is compiled.
+    fn check(&self, abi: &Abi) -> Result<()> {
+        for Function { name, .. } in &abi.functions {
+            ensure!(self.0.contains(name), "{ACCEPTED} does not list {name}");
+        }
+        Ok(())
+    }
+}
+
+/// What a file's one call of a macro holds.
+fn read_macro<T: Parse>(path: &Path, name: &str) -> Result<T> {
     for item in parse(path)?.items {
         if let Item::Macro(item) = item
-            && item.mac.path.is_ident("statuses")
+            && item.mac.path.is_ident(name)
         {
-            let Statuses(constants) = item.mac.parse_body()?;
-            abi.constants.extend(constants);
-            return Ok(());
+            let body = item.mac.parse_body();
+            return body.with_context(|| path.display().to_string());
         }
     }
-    bail!("no statuses! {{ ... }}")
+    bail!("{}: no {name}! {{ ... }}", path.display())
 }
 
 #[cfg(test)]
@@ -340,5 +372,14 @@ mod tests {
         let Statuses(found) = syn::parse_str(text).unwrap();
         let found: Vec<_> = found.iter().map(|c| (c.name.as_str(), c.value)).collect();
         assert_eq!(found, [("MISH_STATUS_OK", 0), ("MISH_STATUS_BAD", 7)]);
+    }
+    #[test]
+    fn every_export_is_listed_where_the_compiler_checks_its_types() {
+        let abi =
+            read_text("/// A.\n#[unsafe(no_mangle)] pub extern \"C\" fn mish_a() {}").unwrap();
+        let check = |text: &str| syn::parse_str::<Exports>(text).unwrap().check(&abi);
+        check("mish_b(_, _); mish_a();").unwrap();
+        let error = check("mish_b(_, _);").unwrap_err().to_string();
+        assert!(error.ends_with("does not list mish_a"), "{error}");
     }
 }

@@ -575,8 +575,11 @@ pub fn image_sm_70() {
 pub fn image_sm_75() {
     image("sm_75");
 }
-pub fn image_sm_86() {
-    image("sm_86");
+pub fn image_sm_87() {
+    image("sm_87");
+}
+pub fn image_sm_101() {
+    image("sm_101");
 }
 pub fn image_sm_89() {
     image("sm_89");

@@ -148,7 +148,7 @@ pub const ALL: &[Scenario] = &[
     with(
         "images: sm_87",
         "devices=87 multiprocessors=1",
-        launch::image_sm_86,
+        launch::image_sm_87,
     ),
     with(
         "images: sm_89",
@@ -166,9 +166,9 @@ pub const ALL: &[Scenario] = &[
         launch::image_sm_100,
     ),
     with(
-        "images: sm_110, PTX only",
+        "images: sm_110",
         "devices=110 multiprocessors=1",
-        launch::image_ptx,
+        launch::image_sm_101,
     ),
     with(
         "images: sm_121",

@@ -46,6 +46,8 @@ pub struct Trust {
     checked: PathBuf,
     /// Runtimes of the sanitizers, to be loaded first.
     runtimes: Option<String>,
+    /// Whether the runner is instrumented, too: then it also needs them first.
+    is_instrumented: bool,
 }
 
 /// Runs one of the tasks.
@@ -180,6 +182,7 @@ impl Trust {
             library,
             checked: checked("libmish").args(hooks).built("libmish.so")?,
             runtimes: None,
+            is_instrumented: false,
         })
     }
 
@@ -219,6 +222,7 @@ impl Trust {
             library: built.join("libmish.so"),
             checked: built.join("libmish.so"),
             runtimes: Some(runtime.display().to_string()),
+            is_instrumented: true,
         })
     }
 
@@ -257,6 +261,7 @@ impl Trust {
             library: self.checked.clone(),
             checked: self.checked.clone(),
             runtimes: Some(runtimes.join(":")),
+            is_instrumented: false,
         })
     }
 
@@ -268,6 +273,9 @@ impl Trust {
             .env("MISH_LIBRARY_WITH_HOOKS", &self.checked);
         if let Some(runtimes) = &self.runtimes {
             program = program.env("MISH_SANITIZER_RUNTIME", runtimes);
+            if self.is_instrumented {
+                program = program.env("LD_PRELOAD", runtimes);
+            }
         }
         program
     }

@@ -68,6 +68,14 @@ def dtensor(rank):
             mish.torch.mish(y, inplace=True)
             torch.testing.assert_close(y.full_tensor(), want)
             torch.testing.assert_close(torch.ops.mish.forward(x).full_tensor(), want)
+            out = torch.empty_like(y)
+            assert torch.ops.mish.forward.out(x, out=out) is None
+            assert out.placements == (placement,)
+            torch.testing.assert_close(out.full_tensor(), want)
+        with pytest.raises(RuntimeError, match="automatic differentiation"):
+            torch.ops.mish.forward.out(x, out=out)
+        with pytest.raises(RuntimeError, match="out.*dtype"):
+            torch.ops.mish.forward.out(x.detach(), out=out.float())
 
 
 def tensor_parallel(rank):

@@ -7,12 +7,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import torch.autograd.functional as AF  # noqa: E402
-import torch.nn.functional as F  # noqa: E402
 from torch.autograd import forward_ad, gradcheck, gradgradcheck  # noqa: E402
 from torch.func import grad, hessian, jacfwd, jacrev, jvp, vjp, vmap  # noqa: E402
 
 import mish.torch  # noqa: E402
-from mish_cuda import MishCuda, MishCudaFunction, mish_backward, mish_forward  # noqa: E402
+from entry_points import NAMES, entry_point, exact, into  # noqa: E402
+from mish_cuda import mish_backward  # noqa: E402
 
 OPS = torch.ops.mish
 NESTINGS = [
@@ -20,76 +20,15 @@ NESTINGS = [
 ]  # fmt: skip
 
 
-def on_a_copy(overwrite):
-    """A function of one tensor that overwrites a copy of it."""
-
-    def function(x):
-        y = x.clone()
-        overwrite(y)
-        return y
-
-    return function
-
-
-def on_a_view(x):
-    y = torch.stack((x, x)).clone()
-    mish.torch.mish(y[1], inplace=True)
-    return y[1]
-
-
-def into(x):
-    y = torch.empty_like(x)
-    OPS.forward.out(x, out=y)
-    return y
-
-
-def replaced(module):
-    model = torch.nn.Sequential(torch.nn.Identity(), module)
-    mish.torch.replace(model)
-    return model
-
-
-FUNCTIONS = {
-    "mish": mish.torch.mish,
-    "mish in place": on_a_copy(lambda y: mish.torch.mish(y, inplace=True)),
-    "mish in place, view": on_a_view,
-    "Mish": mish.torch.Mish(),
-    "Mish in place": on_a_copy(mish.torch.Mish(inplace=True)),
-    "replace": replaced(torch.nn.Mish()),
-    "replace, in place": on_a_copy(replaced(torch.nn.Mish(inplace=True))),
-    "forward": OPS.forward,
-    "forward_": on_a_copy(OPS.forward_),
-    "mish_cuda": mish_forward,
-    "MishCuda": MishCuda(),
-    "MishCudaFunction": MishCudaFunction.apply,
-}
-# PyTorch's own names, run by the library.
-SWITCHED = {
-    "F.mish": F.mish,
-    "F.mish in place": on_a_copy(lambda y: F.mish(y, inplace=True)),
-    "nn.Mish": torch.nn.Mish(),
-    "nn.Mish in place": on_a_copy(torch.nn.Mish(inplace=True)),
-}
-
-
-@pytest.fixture(params=[*FUNCTIONS, *(f"{name}, {mode}" for mode in ("enable", "double") for name in SWITCHED)])  # fmt: skip
+@pytest.fixture(params=NAMES)
 def function(request):
-    if request.param in FUNCTIONS:
-        yield FUNCTIONS[request.param]
-    else:
-        name, _, mode = request.param.rpartition(", ")
-        with mish.torch.enable(double_backward=mode == "double"):
-            yield SWITCHED[name]
+    with entry_point(request.param) as function:
+        yield function
 
 
 def sample(*shape):
     generator = torch.Generator().manual_seed(sum(shape))
     return torch.randn(*shape, generator=generator, dtype=torch.float64) * 2
-
-
-def exact(x):
-    """Mish of PyTorch's elementary functions, whatever is switched on."""
-    return x * torch.tanh(torch.log1p(torch.exp(x)))
 
 
 def same(ours, theirs):

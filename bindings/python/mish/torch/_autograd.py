@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, _C
 from torch._functorch.utils import enable_single_level_autograd_function
+from torch._guards import TracingContext
 from torch.autograd import forward_ad
 from torch.autograd.function import _SingleLevelFunction
 
@@ -20,15 +21,34 @@ _is_compiling = torch.compiler.is_dynamo_compiling
 _is_grad_enabled = torch.is_grad_enabled
 _in_transform = _C._are_functorch_transforms_active
 _modes = _C._len_torch_dispatch_stack
+# forward_ad.unpack_dual() asks a counter that compiled code, which enters levels by itself, leaves
+# alone. There is but one level; torch.func stacks its own.
+_unpack_dual = partial(torch._VF._unpack_dual, level=0)
 
 
 def _differentiates(*tensors):
     """Whether a derivative may come to be wanted of what is computed from these."""
     return (
         (_is_grad_enabled() and _C._any_requires_grad(*tensors))
-        or forward_ad._current_level >= 0
         or _in_transform()
+        or _is_forward_mode(*tensors)
     )
+
+
+def _is_forward_mode(*tensors):
+    """Whether these may have tangents."""
+    if forward_ad._current_level >= 0:
+        return True
+    # Other modes than those that torch.compile traces with are not to see the question.
+    if _modes() and TracingContext.try_get() is None:
+        return False
+    return _have_tangents(*tensors)
+
+
+def _have_tangents(*tensors):
+    # Others are refused further down.
+    strided = [tensor for tensor in tensors if tensor.layout is torch.strided]
+    return any(_unpack_dual(tensor).tangent is not None for tensor in strided)
 
 
 def _below(op, keyset, *args, **kwargs):
@@ -49,8 +69,9 @@ def _outer(op, keyset):
     return below
 
 
-def _third(x):
-    """The third derivative of mish, composed so that autograd can take it from there."""
+def _third(x, *factors):
+    """The third derivative of mish times the factors, composed so that autograd can take it from
+    there."""
     dtype = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
     # Beyond this it is zero, and infinity times zero must not come up.
     z = x.to(dtype).clamp(-1e3, 1e3)
@@ -65,6 +86,9 @@ def _third(x):
     scale_below = 4 * e / (e * (e + 2) + 2) ** 4
     scale_above = 4 * e2 / (1 + 2 * e + 2 * e2) ** 4
     third = torch.where(negative, scale_below * below, scale_above * above)
+    # The factors' own product may be beyond a 16-bit type when the result is not.
+    for factor in factors:
+        third = third * factor
     return third.to(x.dtype)
 
 
@@ -104,7 +128,7 @@ class _Function(_SingleLevelFunction):
         """``tangent`` of the class, so that forward mode can be nested: PyTorch calls this with
         forward mode off, in which the levels further out would lose their tangents, and with this
         level's tangents still on what was saved."""
-        primals = [forward_ad.unpack_dual(saved).primal for saved in ctx.saved_tensors]
+        primals = [_unpack_dual(saved).primal for saved in ctx.saved_tensors]
         with forward_ad._set_fwd_grad_enabled(True):
             return ctx._forward_cls.tangent(*primals, *tangents)
 
@@ -200,7 +224,7 @@ class MishDoubleBackward(_Function):
         if needs_x:
             grad_x = _sum(
                 None if first is None else ops.double_backward(first, a, x)[1],
-                None if second is None else second * a * g * _third(x),
+                None if second is None else _third(x, second, a, g),
             )
         return None, grad_a, grad_g, grad_x
 
@@ -213,7 +237,7 @@ class MishDoubleBackward(_Function):
         second = _sum(
             None if a_tangent is None else ops.double_backward(a_tangent, g, x)[1],
             None if g_tangent is None else ops.double_backward(a, g_tangent, x)[1],
-            None if x_tangent is None else x_tangent * a * g * _third(x),
+            None if x_tangent is None else _third(x, x_tangent, a, g),
         )
         # PyTorch takes no None here.
         return torch.zeros_like(x) if first is None else first, second
@@ -260,10 +284,10 @@ def in_place_kernel(op):
         # not, and in forward mode would have to overwrite the tangent. PyTorch's copy_ knows all.
         if (
             sharded
-            or forward_ad._current_level >= 0
             or _in_transform()
             or x.is_leaf
             or x._is_view()
+            or _is_forward_mode(x)
         ):
             return x.copy_(ops.forward(x.clone() if differentiates else x))
         return MishInPlace.apply(partial(_below, op, keyset), x)
@@ -285,7 +309,7 @@ def _forward_out(keyset, x, *, out):
             "mish::forward(): functions with out=... arguments don't support automatic "
             "differentiation, but one of the arguments requires grad."
         )
-    if any(forward_ad.unpack_dual(tensor).tangent is not None for tensor in (x, out)):
+    if _is_forward_mode(x, out) and _have_tangents(x, out):
         raise NotImplementedError(
             "Trying to use forward AD with mish::forward.out that does not support it because "
             "it is an out= function"

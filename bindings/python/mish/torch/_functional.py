@@ -40,19 +40,14 @@ def mish(input, inplace=False):
     if has_torch_function_unary(input):
         return handle_torch_function(mish, (input,), input, inplace=inplace)
     # is_compiling comes first: torch.compile traces no further.
-    if (
-        _is_compiling()
-        or inplace
-        or type(input) is not Tensor
-        or _in_transform()
-        or _is_tracing()
-        or _modes()
-    ):
+    if _is_compiling() or inplace or type(input) is not Tensor or _is_tracing():
         return _general(input, inplace)
     try:
         if input.requires_grad and _is_grad_enabled():
-            return _record(_plain_forward, input)
-        if forward_ad._current_level < 0:
+            if not (_in_transform() or _modes()):
+                return _record(_plain_forward, input)
+        elif forward_ad._current_level < 0:
+            # Under a transform or a mode this becomes the public operator: `_rules`.
             return _plain_forward(input)
     except RuntimeError:
         # Said below by the public operator, in its name.

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch.func import functionalize, vmap  # noqa: E402
 
 import mish.torch  # noqa: E402
+from mish.torch._register import SERVED  # noqa: E402
 
 OPS = torch.ops.mish
 
@@ -101,7 +102,7 @@ def test_layouts_are_as_traced():
                 assert OPS.backward(x, x).stride() == traced, (shape, strides)
 
 
-@pytest.mark.parametrize("dtype", (torch.float16, torch.bfloat16, torch.float32, torch.float64))
+@pytest.mark.parametrize("dtype", SERVED)
 def test_samples_of_pytorchs_suite(dtype):
     from torch.testing._internal.common_methods_invocations import op_db
 

@@ -14,6 +14,7 @@ mod library;
 mod lists;
 mod model;
 mod python;
+mod rust;
 mod source;
 
 use std::fs;
@@ -54,6 +55,7 @@ fn run() -> Result<()> {
         ("bindings/mish.abi.json", json::render(&abi)?),
         ("bindings/python/mish/_abi.py", python::render(&abi)?),
         ("bindings/julia/src/abi.jl", julia::render(&abi)?),
+        ("tests/abi/declarations.rs", rust::render(&abi)?),
         ("tests/catalogue.h", lists::render()?),
     ];
     let mut stale = Vec::new();

@@ -1,7 +1,7 @@
 """Times libmish beside its peers, in turns, over sizes, dtypes and operations.
 
     python bench/bench.py cpu|gpu --out FILE [--quick] [--threads N] [--simd avx2] [--dtypes f32,f64]
-        [--ops forward,backward,double_backward] [--sizes 1024,1048576] [--impls libmish,F.mish]
+        [--ops backward,double_backward] [--sizes 1024,1048576] [--impls libmish,F.mish]
 
 `cargo xtask bench cpu|gpu` prepares what this needs and names the file. On a machine without Rust:
 PyTorch, NumPy and MISH_LIBRARY; JAX is timed if it is there. bench/contenders.py says what is
@@ -35,8 +35,10 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
 
-DTYPES = ("f16", "bf16", "f32", "f64")
-OPS = ("forward", "backward", "double_backward")
+from mish import _abi  # noqa: E402
+
+DTYPES = tuple(dtype.name for dtype in _abi.DTYPES)
+OPS = tuple(_abi.OPERATIONS)
 ANCESTOR = 16 * 10 * 256 * 256
 SIZES = {
     "cpu": sorted([4**k for k in range(15)] + [ANCESTOR]),

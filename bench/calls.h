@@ -6,12 +6,14 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../tests/catalogue.h"
 #include "mish.h"
 
 #define ELEMENTS 4096
-#define OPERATIONS 3
 
-static const char *const OPERATION_NAMES[OPERATIONS] = {"forward", "backward", "double_backward"};
+#define NAME(name, inputs, outputs) #name,
+static const char *const OPERATION_NAMES[] = {MISH_FOR_EACH_OPERATION(NAME)};
+#define OPERATIONS ((int)(sizeof OPERATION_NAMES / sizeof *OPERATION_NAMES))
 
 static uint64_t device_memory = UINT64_C(0x7f0000000000);
 static void *device_stream = (void *)0x3000;

@@ -18,10 +18,10 @@ import mish
 import mish.torch
 from mish import _abi, _library
 
-KINDS = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}
-TENSORS = {"forward": 2, "backward": 3, "double_backward": 5}
+KINDS = {dtype.name: getattr(torch, dtype.full_name) for dtype in _abi.DTYPES}
+TENSORS = {op: len(inputs) + len(outputs) for op, (inputs, outputs, _) in _abi.OPERATIONS.items()}
 MISH_DEVICE = {"cpu": _abi.MISH_DEVICE_CPU, "cuda": _abi.MISH_DEVICE_CUDA}
-MISH_DTYPE = {name: getattr(_abi, f"MISH_DTYPE_{name.upper()}") for name in KINDS}
+MISH_DTYPE = {dtype.name: dtype.code for dtype in _abi.DTYPES}
 IMPLS = ("copy", "relu", "silu", "softplus", "F.mish", "composed", "torch.compile", "jax.jit", "oneDNN", "libmish")
 # Compiled for shapes of so many columns, so that the length is known to be a multiple of it.
 COLUMNS = 256
@@ -70,8 +70,8 @@ def composed_double_backward(h, g, x):
 
 def of_op(op, operands):
     """The inputs of an operation."""
-    o = operands
-    return {"forward": (o.x,), "backward": (o.g, o.x), "double_backward": (o.h, o.g, o.x)}[op]
+    named = {"x": operands.x, "grad_y": operands.g, "grad_grad_x": operands.h}
+    return tuple(named[name] for name in _abi.OPERATIONS[op][0])
 
 
 def c_abi(op, operands):
@@ -103,7 +103,7 @@ def autograd(function, op, operands):
 class Compiled:
     """torch.compile of composed Mish, one compilation per operation, dtype and size class."""
 
-    FUNCTIONS = {"forward": composed, "backward": composed_backward, "double_backward": composed_double_backward}
+    FUNCTIONS = dict(zip(TENSORS, (composed, composed_backward, composed_double_backward)))
 
     def __init__(self):
         torch._dynamo.config.recompile_limit = 64
@@ -148,7 +148,7 @@ class Jax:
         def double_backward(h, g, x):
             return jax.vjp(backward, g, x)[1](h)
 
-        functions = dict(forward=mish_, backward=backward, double_backward=double_backward)
+        functions = dict(zip(TENSORS, (mish_, backward, double_backward)))
         self.compiled = {op: jax.jit(function) for op, function in functions.items()}
 
     def prepared(self, op, operands):

@@ -18,6 +18,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "../include/mish.h"
+#include "../tests/catalogue.h"
+
 #define RESTRICT __restrict__
 
 static inline float exp_plain(float x) { /* for x <= 0 */
@@ -80,13 +83,9 @@ static void plain_double_backward(const float *RESTRICT gg, const float *RESTRIC
     }
 }
 
-typedef int32_t (*forward_call)(int32_t, int32_t, const void *, void *, size_t, void *);
-typedef int32_t (*backward_call)(int32_t, int32_t, const void *, const void *, void *, size_t, void *);
-typedef int32_t (*double_backward_call)(int32_t, int32_t, const void *, const void *, const void *, void *,
-                            void *, size_t, void *);
-static forward_call mish_forward;
-static backward_call mish_backward;
-static double_backward_call mish_double_backward;
+/* Of the library that is opened. */
+#define DECLARE(name, ...) static __typeof__(mish_##name) *name;
+MISH_FOR_EACH_OPERATION(DECLARE)
 static float *a, *b, *c, *d, *e;
 
 /* The CPU's time, which others on the machine don't count in. */
@@ -97,14 +96,16 @@ static double now(void) {
 }
 
 static void run(int operation, int ours, size_t n) {
-    int32_t status = 0;
-    if (operation == 0 && ours) status = mish_forward(1, 3, c, d, n, NULL);
+    const mish_device cpu = MISH_DEVICE_CPU;
+    const mish_dtype f32 = MISH_DTYPE_F32;
+    mish_status status = MISH_STATUS_OK;
+    if (operation == 0 && ours) status = forward(cpu, f32, c, d, n, NULL);
     if (operation == 0 && !ours) plain_forward(c, d, n);
-    if (operation == 1 && ours) status = mish_backward(1, 3, b, c, d, n, NULL);
+    if (operation == 1 && ours) status = backward(cpu, f32, b, c, d, n, NULL);
     if (operation == 1 && !ours) plain_backward(b, c, d, n);
-    if (operation == 2 && ours) status = mish_double_backward(1, 3, a, b, c, d, e, n, NULL);
+    if (operation == 2 && ours) status = double_backward(cpu, f32, a, b, c, d, e, n, NULL);
     if (operation == 2 && !ours) plain_double_backward(a, b, c, d, e, n);
-    if (status != 0) {
+    if (status != MISH_STATUS_OK) {
         fprintf(stderr, "libmish: status %d\n", status);
         exit(1);
     }
@@ -130,14 +131,15 @@ int main(int count, char **arguments) {
         fprintf(stderr, "%s\n", dlerror());
         return 1;
     }
-    mish_forward = (forward_call)symbol(library, "mish_forward");
-    mish_backward = (backward_call)symbol(library, "mish_backward");
-    mish_double_backward = (double_backward_call)symbol(library, "mish_double_backward");
-    if (((int32_t(*)(uint32_t))symbol(library, "mish_set_num_threads"))(1) != 0) return 1;
+#define FIND(name, ...) name = (__typeof__(name))symbol(library, "mish_" #name);
+    MISH_FOR_EACH_OPERATION(FIND)
+    __typeof__(mish_set_num_threads) *set = (__typeof__(set))symbol(library, "mish_set_num_threads");
+    if (set(1) != MISH_STATUS_OK) return 1;
     FILE *json = count > 2 ? fopen(arguments[2], "w") : NULL;
 
     const size_t sizes[] = {1 << 12, 1 << 16, 1 << 24}, largest = 1 << 24;
-    const char *names[] = {"forward", "backward", "double_backward"};
+#define NAME(name, ...) #name,
+    const char *names[] = {MISH_FOR_EACH_OPERATION(NAME)};
     float **buffers[] = {&a, &b, &c, &d, &e};
     uint64_t random = 1;
     for (int k = 0; k < 5; k++) {

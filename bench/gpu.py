@@ -10,6 +10,7 @@ exact result, near a zero of the derivative never less than those of 1/16.
 
 import argparse
 import ctypes
+import functools
 import json
 import math
 import os
@@ -72,30 +73,33 @@ def ulps(got, exact, dtype, floor=None):
     return (got.double() - exact).abs() / torch.ldexp(torch.ones_like(exact), exponent - bits + 1)
 
 
+def last(op, dtype, x):
+    """The last output of an operation, with gradients of 1."""
+    inputs, outputs, _ = _abi.OPERATIONS[op]
+    y, one = torch.empty_like(x), torch.ones_like(x)
+    operands = [x if name == "x" else one for name in inputs]
+    call(op, dtype, *operands, *[None] * (len(outputs) - 1), y)
+    return y
+
+
+def call_all(dtype, x, grad_y, grad_grad_x):
+    """Every operation; its outputs."""
+    named = {"x": x, "grad_y": grad_y, "grad_grad_x": grad_grad_x}
+    for op, (inputs, outputs, _) in _abi.OPERATIONS.items():
+        results = [torch.empty_like(x) for _ in outputs]
+        call(op, dtype, *(named[name] for name in inputs), *results)
+        yield from results
+
+
 def accuracy(quick):
     rows = []
     peers = {
-        "libmish": {
-            "forward": lambda d, x: out1("forward", d, x),
-            "backward": lambda d, x: out1("backward", d, torch.ones_like(x), x),
-            "double_backward": lambda d, x: second(d, x),
-        },
+        "libmish": {op: functools.partial(last, op) for op in _abi.OPERATIONS},
         "torch": {
             "forward": lambda d, x: F.mish(x),
             "backward": lambda d, x: torch.ops.aten.mish_backward(torch.ones_like(x), x),
         },
     }
-
-    def out1(name, d, *tensors):
-        y = torch.empty_like(tensors[0])
-        call(name, d, *tensors, y)
-        return y
-
-    def second(d, x):
-        one = torch.ones_like(x)
-        y = torch.empty_like(x)
-        call("double_backward", d, one, one, x, None, y)
-        return y
 
     for dtype in ("f16", "bf16", "f32"):
         kind = torch_dtype(dtype)
@@ -143,11 +147,7 @@ def special():
         kind = torch_dtype(dtype)
         x = torch.tensor([0.0, -0.0, math.inf, -math.inf, math.nan], device="cuda", dtype=kind)
         one = torch.ones_like(x)
-        y, g, a, b = (torch.empty_like(x) for _ in range(4))
-        call("forward", dtype, x, y)
-        call("backward", dtype, one, x, g)
-        call("double_backward", dtype, one, one, x, a, b)
-        print(dtype, "special", y.tolist(), g.tolist(), a.tolist(), b.tolist(), flush=True)
+        print(dtype, "special", *(result.tolist() for result in call_all(dtype, x, one, one)), flush=True)
 
 
 def header():

@@ -35,15 +35,14 @@ def launch():
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
     import gpu
 
-    for dtype, (_, kind) in gpu.DTYPES.items():
+    for dtype in gpu.FORMATS:
+        kind = gpu.torch_dtype(dtype)
         n = 2**27 if dtype == "f64" else 2**28
         x, g, h = (torch.randn(n, device="cuda", dtype=torch.float32).to(kind) for _ in range(3))
-        y, z = torch.empty_like(x), torch.empty_like(x)
-        gpu.call("forward", dtype, x, y)
-        gpu.call("backward", dtype, g, x, y)
-        gpu.call("double_backward", dtype, h, g, x, y, z)
+        for result in gpu.call_all(dtype, x, g, h):
+            del result
         torch.cuda.synchronize()
-        del x, g, h, y, z
+        del x, g, h
 
 
 def main():

@@ -3,7 +3,7 @@
     python bench/peers.py [--dtype LIST] [--quick]   sweep them all, write bench/results/
     python bench/peers.py --serve NAME DTYPE         what the sweep starts: tests/sweep/src/peer.rs
 
-Needs xtask/requirements/accuracy.txt. Inputs: every float16, bfloat16 and float32, 10^8 float64
+Needs xtask/requirements/accuracy.txt. Inputs: every one of up to 32 bits, 10^8 float64
 (--quick: the reduced sweep's). tools/tables.py turns the results into docs/accuracy.md.
 """
 
@@ -14,6 +14,9 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bindings" / "python"))
+from mish import _abi  # noqa: E402
+
 RESULTS = ROOT / "bench" / "results"
 
 
@@ -94,8 +97,8 @@ def serve(name, dtype):
     # The name of a peer may print: the results have standard output to themselves.
     output = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    kind = {"f16": np.float16, "bf16": ml_dtypes.bfloat16, "f32": np.float32, "f64": np.float64}
-    kind = np.dtype(kind[dtype])
+    full_name = {dtype.name: dtype.full_name for dtype in _abi.DTYPES}[dtype]
+    kind = np.dtype(getattr(ml_dtypes, full_name, full_name))
     label, functions = PEERS[name]()
     output.write(label.encode() + b"\n")
     output.flush()
@@ -113,7 +116,7 @@ def serve(name, dtype):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--serve", nargs=2, metavar=("NAME", "DTYPE"))
-    parser.add_argument("--dtype", default="f16,bf16,f32,f64")
+    parser.add_argument("--dtype", default=",".join(dtype.name for dtype in _abi.DTYPES))
     parser.add_argument("--peer", choices=list(PEERS), action="append")
     parser.add_argument("--quick", action="store_true")
     arguments = parser.parse_args()

@@ -41,8 +41,9 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bindings" / "python"))
 
-DTYPES = {"f16": 1, "bf16": 2, "f32": 3, "f64": 4}
-WIDTHS = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}
+from mish import _abi  # noqa: E402
+
+DTYPES = {dtype.name: dtype for dtype in _abi.DTYPES}
 TENSORS = {"forward": 2, "backward": 3}
 SIZES = [2**k for k in range(14, 25)]
 MODES = ("back", "idle", "beside")
@@ -69,7 +70,7 @@ def timed(mode, call, other):
 def c_call(library, dtype, op, n, pointers):
     function = getattr(library, f"mish_{op}")
     arguments = [ctypes.c_void_p(pointer) for pointer in pointers]
-    arguments = (ctypes.c_int32(1), ctypes.c_int32(DTYPES[dtype]), *arguments, ctypes.c_uint64(n), None)
+    arguments = (ctypes.c_int32(_abi.MISH_DEVICE_CPU), ctypes.c_int32(DTYPES[dtype].code), *arguments, ctypes.c_uint64(n), None)
     assert function(*arguments) == 0, "the library refused the call"
     return lambda: function(*arguments)
 
@@ -83,7 +84,8 @@ def values(dtype, n):
     else:
         import struct
 
-        block = struct.pack(f"{step}{dict(f16='e', f32='f', f64='d')[dtype]}", *numbers)
+        letter = {2: "e", 4: "f", 8: "d"}[DTYPES[dtype].size]
+        block = struct.pack(f"{step}{letter}", *numbers)
     return block * (n // step)
 
 
@@ -94,7 +96,7 @@ def plain_worker(path):
     def prepared(dtype, op, n):
         if (dtype, n) not in held:
             held.clear()
-            held[dtype, n] = [ctypes.create_string_buffer(values(dtype, n), n * WIDTHS[dtype] + 64) for _ in range(3)]
+            held[dtype, n] = [ctypes.create_string_buffer(values(dtype, n), n * DTYPES[dtype].size + 64) for _ in range(3)]
         pointers = [-(-ctypes.addressof(buffer) // 64) * 64 for buffer in held[dtype, n]]
         return c_call(library, dtype, op, n, pointers[: TENSORS[op]]), None
 
@@ -111,7 +113,7 @@ def torch_worker(path):
     torch.set_grad_enabled(False)
     torch.set_num_threads(int(os.environ["RAYON_NUM_THREADS"]))
     library, held, aten = ctypes.CDLL(path), {}, torch.ops.aten
-    kinds = dict(f16=torch.float16, bf16=torch.bfloat16, f32=torch.float32, f64=torch.float64)
+    kinds = {name: getattr(torch, dtype.full_name) for name, dtype in DTYPES.items()}
 
     def prepared(who, dtype, op, n):
         if (dtype, n) not in held:

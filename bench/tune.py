@@ -4,10 +4,10 @@
     python bench/tune.py time --images FOLDER --out FILE [--rounds N] [--dtypes f64,bf16]
 
 `compile` makes an image of mish.cu in kernels/ (or another version's folder) for every candidate
-with the NVRTC that the library is built with (fetched by `cargo xtask build`), and notes which
+with the NVRTC and the header that the library is built with (`cargo xtask build`), and notes which
 kernels spill; it needs no GPU. `time` runs every kernel that does not spill in turn beside PyTorch's
 copy, ReLU and ReLU's backward, timed as bench/bench.py does, and writes the medians; it needs
-PyTorch with CUDA. src/cuda/policy.rs is where the result goes.
+PyTorch with CUDA. src/cuda/tuning.rs is where the result goes.
 """
 
 import argparse
@@ -19,11 +19,16 @@ import os
 import pathlib
 import re
 import statistics
+import sys
 import types
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OPERATIONS = {"forward": ("Forward", 2), "backward": ("Backward", 3), "double_backward": ("DoubleBackward", 5)}
-DTYPES = {"f16": "F16", "bf16": "BF16", "f32": "F32", "f64": "F64"}
+sys.path.insert(0, str(ROOT / "bindings" / "python"))
+from mish import _abi  # noqa: E402
+
+TENSORS = {op: len(inputs) + len(outputs) for op, (inputs, outputs, _) in _abi.OPERATIONS.items()}
+DTYPES = {dtype.name: dtype for dtype in _abi.DTYPES}
+HEADER = "catalogue.cuh"
 VECTOR_BYTES = 16
 
 # Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
@@ -32,21 +37,34 @@ CANDIDATES = list(itertools.product((128, 256), (1, 2, 4), (1024, 1280, 1536, 17
 # For float64 alone: its elements are two words, so that 0 and 2 are the same, and its table wants the
 # first-level cache for itself (loads CACHE_NO_L1, stores CACHE_STREAM).
 CANDIDATES_F64 = [
-    (threads, vectors, resident, together, *hints)
+    (threads, vectors, resident, words_at_once, *hints)
     for threads, hints in ((128, (0, 0)), (128, (2, 1)), (256, (0, 0)))
-    for vectors, resident, together in itertools.product((1, 2, 4), (768, 1024, 1280, 1536, 1792), (1, 2))
+    for vectors, resident, words_at_once in itertools.product((1, 2, 4), (768, 1024, 1280, 1536, 1792), (1, 2))
 ]
 
 
-def header(threads, vectors, resident, together, load, store):
-    text = "template <class O, class E> struct Policy;\n"
-    for (op, _), element in itertools.product(OPERATIONS.values(), DTYPES.values()):
-        text += (
-            f"template <> struct Policy<{op}, {element}> {{ static const int THREADS = {threads};"
-            f" static const int BLOCKS = {max(1, resident // threads)}; static const int VECTORS = {vectors};"
-            f" static const int VECTOR_BYTES = {VECTOR_BYTES}; static const int TOGETHER = {together}; static const Cache LOAD = Cache({load});"
-            f" static const Cache STORE = Cache({store}); static const int STRIDED_UNITS = 1; }};\n"
-        )
+def header(candidate, sm, dtypes):
+    """The header that the library was built with for the architecture (kernels/header.rs), with the
+    candidate's policy in all of its kernels, and no others than those of these types."""
+    found = ROOT.glob(f"target/*/build/libmish-*/out/kernels/sm_{sm}.{HEADER}")
+    text = max(found, key=lambda path: path.stat().st_mtime).read_text()
+    threads, vectors, resident, words_at_once, load, store = candidate
+    policy = {
+        "int THREADS": threads,
+        "int BLOCKS": max(1, resident // threads),
+        "int VECTORS": vectors,
+        "int VECTOR_BYTES": VECTOR_BYTES,
+        "int WORDS_AT_ONCE": words_at_once,
+        "Cache LOAD": f"Cache({load})",
+        "Cache STORE": f"Cache({store})",
+        "int STRIDED_UNITS": 1,
+    }
+    for name, value in policy.items():
+        text, count = re.subn(rf"static const {name} = [^;]+;", f"static const {name} = {value};", text)
+        if count != len(TENSORS) * len(DTYPES):
+            raise RuntimeError(f"{HEADER} has {count} times {name}")
+    for other in set(DTYPES) - set(dtypes):
+        text = re.sub(rf" \\\n    X\(mish_[a-z_]+_{other}, [^)]+\)", "", text)
     return text
 
 
@@ -67,10 +85,8 @@ def compiled(candidate, sm, folder, kernels, dtypes):
 
     program = ctypes.c_void_p()
     source = (kernels / "mish.cu").read_text()
-    for other in set(DTYPES) - set(dtypes):
-        source = source.replace(f"\nMISH_KERNELS({other}, ", f"\n// MISH_KERNELS({other}, ")
-    texts = (ctypes.c_char_p * 1)(header(*candidate).encode())
-    names = (ctypes.c_char_p * 1)(b"policy.cuh")
+    texts = (ctypes.c_char_p * 1)(header(candidate, sm, dtypes).encode())
+    names = (ctypes.c_char_p * 1)(HEADER.encode())
     call("nvrtcCreateProgram", ctypes.byref(program), source.encode(), b"mish.cu", 1, texts, names)
     options = [f"--gpu-architecture=sm_{sm}", f"--include-path={kernels}", "--std=c++17", "--fmad=false", "--ptxas-options=-v"]
     call("nvrtcCompileProgram", program, len(options), (ctypes.c_char_p * len(options))(*(o.encode() for o in options)))
@@ -138,7 +154,7 @@ def time_all(arguments):
     gpu, one_stream = bench.Gpu(quick=False), types.SimpleNamespace(jax=False)
     driver.library = ctypes.CDLL("libcuda.so.1")
     torch.zeros(1, device="cuda")  # a current context
-    kinds = {"f16": torch.float16, "bf16": torch.bfloat16, "f32": torch.float32, "f64": torch.float64}
+    kinds = {name: getattr(torch, dtype.full_name) for name, dtype in DTYPES.items()}
     registers = json.loads((arguments.images / "registers.json").read_text())
     modules = {}
     for text, kernels in registers.items():
@@ -150,14 +166,15 @@ def time_all(arguments):
             n //= 2
         x, g, h = (torch.randn(n, device="cuda", dtype=torch.float32).to(kinds[dtype]) for _ in range(3))
         y, z = torch.empty_like(x), torch.empty_like(x)
-        operands = {"forward": [x, y], "backward": [g, x, y], "double_backward": [h, g, x, y, z]}
+        named = {"x": x, "grad_y": g, "grad_grad_x": h}
+        operands = {op: [*(named[name] for name in inputs), *(y, z)[: len(outputs)]] for op, (inputs, outputs, _) in _abi.OPERATIONS.items()}
         relu_backward = torch.ops.aten.threshold_backward.grad_input
         cases = {
             ("copy", "forward", None): lambda: y.copy_(x),
             ("relu", "forward", None): lambda: torch.clamp_min(x, 0, out=y),
             ("relu", "backward", None): lambda: relu_backward(g, x, 0, grad_input=y),
         }
-        for (candidate, functions), op in itertools.product(modules.items(), OPERATIONS):
+        for (candidate, functions), op in itertools.product(modules.items(), TENSORS):
             if function := functions.get(f"mish_{op}_{dtype}"):
                 cases["libmish", op, candidate] = launcher(torch, function, candidate, operands[op])
         slices = {case: gpu.ready(one_stream, call, n, again=False) for case, call in cases.items()}
@@ -168,17 +185,17 @@ def time_all(arguments):
         found = []
         for (impl, op, candidate), us in times.items():
             median = statistics.median(us)
-            rate = OPERATIONS[op][1] * n * x.element_size() / median / 1e6
+            rate = TENSORS[op] * n * x.element_size() / median / 1e6
             found.append({"impl": impl, "dtype": dtype, "op": op, "n": n, "policy": candidate, "us_median": round(median, 3), "us_min": round(min(us), 3), "tb_per_s": round(rate, 4)})
         rows += found
-        for op in OPERATIONS:
+        for op in TENSORS:
             print(f"{dtype} n={n} {op}", flush=True)
             ours = sorted((r for r in found if r["op"] == op), key=lambda r: (r["impl"] == "libmish", r["us_median"]))
             for r in ours[:9]:
                 print("   ", r["impl"], r["policy"], r["us_median"], r["us_min"], r["tb_per_s"], flush=True)
         del x, g, h, y, z, operands, cases, slices
         gpu.release()
-    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident", "together", "load", "store"], "rows": rows}
+    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident", "words_at_once", "load", "store"], "rows": rows}
     arguments.out.write_text(json.dumps(report, indent=0))
 
 

@@ -142,16 +142,9 @@ fn mask(width: usize) -> u64 {
 }
 
 fn exponent(dtype: Dtype) -> u64 {
-    match dtype {
-        Dtype::F16 => 0x7c00,
-        Dtype::BF16 => 0x7f80,
-        Dtype::F32 => 0x7f80_0000,
-        Dtype::F64 => 0x7ff0_0000_0000_0000,
-    }
+    let fraction = dtype.digits() - 1;
+    mask(dtype.bits() as usize - 1) >> fraction << fraction
 }
-
-const OPS: [Op; 3] = [Op::Forward, Op::Backward, Op::DoubleBackward];
-const DTYPES: [Dtype; 4] = [Dtype::F16, Dtype::BF16, Dtype::F32, Dtype::F64];
 
 /// One test, so that the first call of the process is the one meant.
 #[test]
@@ -162,9 +155,9 @@ fn no_result_depends_on_a_mode() {
     mish::cpu::set_num_threads(4);
     let worst = mode::ALL.len() - 2;
     Operands::new(Dtype::F64).run(Op::DoubleBackward, Dtype::F64, Some(worst));
-    for dtype in DTYPES {
+    for dtype in Dtype::ALL {
         let mut operands = Operands::new(dtype);
-        for op in OPS {
+        for op in Op::ALL {
             mish::cpu::set_num_threads(1);
             let expected = operands.run(op, dtype, None);
             for threads in [1, 4] {

@@ -5,14 +5,13 @@ use std::path::Path;
 use mish::accuracy::{bound, is_near_zero};
 use mish::{Device, Dtype, Op};
 
-/// How many numbers a result may be from the correctly rounded one. On these points float64 keeps
-/// to float32's bounds.
+/// How many numbers a result may be from the correctly rounded one: on these points no wide type
+/// needs more than float32's bounds.
 fn limit(dtype: Dtype, order: usize) -> u128 {
-    let dtype = match dtype {
-        Dtype::F64 => Dtype::F32,
-        other => other,
-    };
-    bound(dtype, order) as u128
+    match dtype.is_narrow() {
+        true => bound(dtype, order) as u128,
+        false => bound(Dtype::F32, order) as u128,
+    }
 }
 
 fn to_f64(bits: u64, dtype: Dtype) -> f64 {
@@ -87,8 +86,6 @@ struct Vectors {
 }
 
 const X: usize = 0;
-const GRAD_Y: usize = 1;
-const GRAD_GRAD_X: usize = 2;
 
 impl Vectors {
     fn load(dtype: Dtype) -> Self {
@@ -181,15 +178,17 @@ impl Vectors {
 
 fn check(dtype: Dtype) {
     let vectors = Vectors::load(dtype);
-    let y = vectors.run(Op::Forward, &[X]);
-    let grad_x = vectors.run(Op::Backward, &[GRAD_Y, X]);
-    let second = vectors.run(Op::DoubleBackward, &[GRAD_GRAD_X, GRAD_Y, X]);
-    let wrong = [
-        vectors.count_wrong(&y[0], 3, 0, &[]),
-        vectors.count_wrong(&grad_x[0], 4, 1, &[GRAD_Y]),
-        vectors.count_wrong(&second[0], 5, 1, &[GRAD_GRAD_X]),
-        vectors.count_wrong(&second[1], 6, 2, &[GRAD_GRAD_X, GRAD_Y]),
-    ];
+    // The columns: the inputs of the last operation backwards, then every operation's outputs.
+    let mut column = Op::DoubleBackward.inputs();
+    let mut wrong = Vec::new();
+    for op in Op::ALL {
+        let inputs: Vec<usize> = (0..op.inputs()).rev().collect();
+        for (got, &order) in vectors.run(op, &inputs).iter().zip(op.orders()) {
+            // Each derivative is multiplied by one gradient more.
+            wrong.push(vectors.count_wrong(got, column, order, &inputs[..order]));
+            column += 1;
+        }
+    }
     assert_eq!(
         wrong, [0; 4],
         "wrong in y, grad_x, grad_grad_y, grad_x of the second"

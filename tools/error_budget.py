@@ -91,7 +91,7 @@ def measure(folder, source, everything):
     if cpu.exists() and " fma " in cpu.read_text():
         flags.append("-mfma")
     test = ROOT / "tests" / "kernels" / "math.cpp"
-    command = ["g++", *flags, f"-I{folder}", f"-I{ROOT / 'tests'}", test, "-o", binary, "-lquadmath"]
+    command = ["g++", *flags, f"-I{folder}", test, "-o", binary, "-lquadmath"]
     subprocess.run(command, check=True)
     arguments = [binary] if everything else [binary, "--wide"]
     output = subprocess.run(arguments, capture_output=True, text=True).stdout

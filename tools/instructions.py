@@ -28,11 +28,14 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bindings" / "python"))
+from mish import _abi  # noqa: E402
+
 FILE = ROOT / "bench" / "instructions.json"
 LIMIT = 1.03
 
-SIZES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}
-OPERATIONS = ("forward", "backward", "double_backward")
+SIZES = {dtype.name: dtype.size for dtype in _abi.DTYPES}
+OPERATIONS = tuple(_abi.OPERATIONS)
 KERNELS = [f"{o} {d}{s}" for s in ("", " strided") for d in SIZES for o in OPERATIONS]
 # The oldest architecture that the disassembler knows.
 DISASSEMBLED = 75

@@ -11,11 +11,14 @@ import pathlib
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "bindings" / "python"))
+from mish import _abi  # noqa: E402
+
 RESULTS = ROOT / "bench" / "results"
 IMAGES = ROOT / "docs" / "images"
 
-NAMES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
-OPS = {"forward": "forward", "backward": "backward", "double_backward": "double backward"}
+NAMES = {dtype.name: dtype.full_name for dtype in _abi.DTYPES}
+OPS = {op: op.replace("_", " ") for op in _abi.OPERATIONS}
 PEERS = ("relu", "silu", "softplus", "F.mish", "composed", "torch.compile", "jax.jit", "oneDNN")
 NONE = "Not measured yet."
 SMALL = 1024
@@ -239,7 +242,7 @@ COLOURS = {
 
 # Operations per element of the plain formulas, a +, x, / or exp counting as one, and bytes per
 # element in widths: what is useful, whoever computes it.
-WORK = {"forward": (6, 2), "backward": (17, 3), "double_backward": (34, 5)}
+WORK = dict(zip(OPS, ((6, 2), (17, 3), (34, 5))))
 MISHES = ("F.mish", "composed", "torch.compile", "jax.jit", "oneDNN", "libmish")
 
 
@@ -272,7 +275,7 @@ def roofline(plt, result):
     figure, panels = plt.subplots(1, len(dtypes), figsize=(4 * len(dtypes), 4.6), sharey=True, squeeze=False, layout="constrained")
     for panel, dtype in zip(panels[0], dtypes):
         n = result.largest(dtype)
-        width = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}[dtype]
+        width = {known.name: known.size for known in _abi.DTYPES}[dtype]
         copy = result.by.get(("copy", dtype, "forward", n))
         span = [work / tensors / width for work, tensors in WORK.values()]
         edge = [min(span) / 1.4, max(span) * 1.4]

@@ -24,11 +24,12 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tools"))
 import performance  # noqa: E402
+from mish import _abi  # noqa: E402
 
 RESULTS = ROOT / "bench" / "results"
 DOCUMENTS = [ROOT / "docs" / f"{name}.md" for name in ("accuracy", "derivation", "performance")]
 
-NAMES = {"f16": "float16", "bf16": "bfloat16", "f32": "float32", "f64": "float64"}
+NAMES = performance.NAMES
 FUNCTIONS = ("mish", "mish′", "mish″")
 QUANTITIES = {
     "forward": "forward: mish",
@@ -251,8 +252,8 @@ def hardware():
 CYCLES = 132 * 1.98e9
 PER_SECOND = {"instructions": 128 * CYCLES, "special": 16 * CYCLES, "double": 64 * CYCLES}
 COPIED = 4.3e12
-BYTES = {"f16": 2, "bf16": 2, "f32": 4, "f64": 8}
-TENSORS = {"forward": 2, "backward": 3, "double_backward": 5}
+BYTES = {dtype.name: dtype.size for dtype in _abi.DTYPES}
+TENSORS = {op: len(inputs) + len(outputs) for op, (inputs, outputs, _) in _abi.OPERATIONS.items()}
 
 
 def instructions():
@@ -270,12 +271,12 @@ def instructions():
                     parts.append(f"{found[kind]:g} of {limit:.0f}{unit}")
             cells.append("; ".join(parts))
         rows.append([NAMES[dtype], *cells])
-    return table(["", "forward", "backward", "double backward"], rows)
+    return table(["", *performance.OPS.values()], rows)
 
 
 def cost():
     rows = []
-    names = {"forward": "forward", "backward": "backward", "double_backward": "double backward"}
+    names = performance.OPS
     for row in load("cost")["rows"]:
         ratio = row["libmish_min"] / row["plain_min"]
         median = row["libmish_median"] / row["plain_median"]

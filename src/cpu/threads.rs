@@ -13,16 +13,14 @@ static REQUESTED: AtomicU32 = AtomicU32::new(0);
 /// About what one thread takes for an element, in picoseconds: between an EPYC 7003, which has
 /// AVX2, and processors with AVX-512. Without vectors it is a multiple of that.
 const fn picoseconds(op: Op, dtype: Dtype) -> u64 {
-    match (op, dtype) {
-        (Op::Forward, Dtype::F16 | Dtype::BF16) => 450,
-        (Op::Forward, Dtype::F32) => 600,
-        (Op::Forward, Dtype::F64) => 1500,
-        (Op::Backward, Dtype::F16 | Dtype::BF16) => 500,
-        (Op::Backward, Dtype::F32) => 900,
-        (Op::Backward, Dtype::F64) => 2200,
-        (Op::DoubleBackward, Dtype::F16 | Dtype::BF16) => 900,
-        (Op::DoubleBackward, Dtype::F32) => 1400,
-        (Op::DoubleBackward, Dtype::F64) => 3500,
+    // In the order of `Op::ALL`.
+    const BY_OP: [[u64; 3]; Op::ALL.len()] =
+        [[450, 600, 1500], [500, 900, 2200], [900, 1400, 3500]];
+    let [narrow, single, double] = BY_OP[op as usize];
+    match dtype.size() {
+        2 => narrow,
+        4 => single,
+        _ => double,
     }
 }
 

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "../catalogue.h"
 #include "check.h"
 
 #define CPU MISH_DEVICE_CPU
@@ -165,11 +166,14 @@ static void special_values(void) {
 
 /* Every offset and length around the width of a vector, for each size of element. */
 static void every_alignment(void) {
-    static const mish_dtype dtypes[4] = {MISH_DTYPE_F16, MISH_DTYPE_BF16, F32, MISH_DTYPE_F64};
-    static const size_t sizes[4] = {2, 2, 4, 8};
+#define CODE(name, type, ...) MISH_DTYPE_##type,
+#define SIZE(name, type, bits, ...) bits / 8,
+    static const mish_dtype dtypes[] = {MISH_FOR_EACH_DTYPE(CODE)};
+    static const size_t sizes[] = {MISH_FOR_EACH_DTYPE(SIZE)};
+    const int count = (int)(sizeof dtypes / sizeof *dtypes);
     enum { MOST = 300 };
     unsigned char *x = malloc(8 * MOST), *y = malloc(8 * MOST), *all = malloc(8 * MOST);
-    for (int d = 0; d < 4; d++) {
+    for (int d = 0; d < count; d++) {
         size_t size = sizes[d];
         for (size_t i = 0; i < MOST * size; i++) x[i] = (unsigned char)(i % size == size - 1 ? 0x3f : i * 7);
         CHECK(mish_forward(CPU, dtypes[d], x, all, MOST, NULL) == MISH_STATUS_OK);

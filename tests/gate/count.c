@@ -21,14 +21,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "../catalogue.h"
 #include "mish.h"
 
 /* Whole blocks of the kernels' loops. */
 #define ELEMENTS 128
 #define UNAVAILABLE 77
 
-static const char *const OPERATIONS[] = {"forward", "backward", "double_backward"};
-static const char *const DTYPES[] = {"f16", "bf16", "f32", "f64"};
+#define NAME(name, ...) #name,
+static const char *const OPERATIONS[] = {MISH_FOR_EACH_OPERATION(NAME)};
+static const char *const DTYPES[] = {MISH_FOR_EACH_DTYPE(NAME)};
 
 /* Wide enough for every type; aligned, so that no access crosses a cache line for nothing. */
 static union {
@@ -71,7 +73,7 @@ __attribute__((noinline)) mish_status measured(int operation, int32_t dtype, siz
 
 /* Every case in turn, between two calls of `mark`. */
 static int run(void (*mark)(int operation, int32_t dtype, size_t n, int is_end)) {
-    for (int operation = 0; operation < 3; operation++)
+    for (int operation = 0; operation < (int)(sizeof OPERATIONS / sizeof *OPERATIONS); operation++)
         for (int32_t dtype = MISH_DTYPE_F16; dtype <= MISH_DTYPE_F64; dtype++)
             for (size_t n = ELEMENTS; n <= 2 * ELEMENTS; n *= 2) {
                 fill(dtype);
@@ -159,7 +161,7 @@ static int step(void) {
         fprintf(stderr, "tracing a process is not allowed here\n");
         return UNAVAILABLE;
     }
-    for (int operation = 0; operation < 3; operation++)
+    for (int operation = 0; operation < (int)(sizeof OPERATIONS / sizeof *OPERATIONS); operation++)
         for (int32_t dtype = MISH_DTYPE_F16; dtype <= MISH_DTYPE_F64; dtype++)
             for (size_t n = ELEMENTS; n <= 2 * ELEMENTS; n *= 2) {
                 unsigned long long before = 0, count = 0;

@@ -17,7 +17,7 @@
 
 #include "element.cuh"
 
-#include "catalogue.h"
+#include "../catalogue.h"
 
 #include <quadmath.h>
 

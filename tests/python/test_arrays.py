@@ -6,9 +6,10 @@ import mish
 import ml_dtypes
 import numpy as np
 import pytest
+import vectors
 from numpy.lib.stride_tricks import as_strided
 
-DTYPES = [np.float16, ml_dtypes.bfloat16, np.float32, np.float64]
+DTYPES = [dtype.type for dtype, _ in vectors.DTYPES.values()]
 
 
 def sample(shape, dtype=np.float32, seed=0):

@@ -4,7 +4,7 @@ A *place* is up to four lines in a row in which every operation, or every elemen
 any spelling: `f16`, `F16`, `float16`; `double_backward`, `DoubleBackward`. What has none:
 
 - calls and definitions, names before a parenthesis: they show what a function does with operands
-  of its own;
+  of its own; Rust's `use`, which names what is defined elsewhere;
 - `src/catalogue/` itself, what is generated from it, documents and their examples, measurements.
 
     python tests/python/test_catalogue.py    lists the places
@@ -22,6 +22,7 @@ MOST = 25
 FOLDERS = ("bench", "bindings", "include", "kernels", "src", "tests", "tools", "xtask")
 KINDS = {".c", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".in", ".jl", ".py", ".rs", ".sh"}
 ELSEWHERE = ("bench/results/", "src/catalogue/", "tests/python/test_catalogue.py")
+USE = re.compile(r"^ *(?:pub )?use [^;]*;", re.MULTILINE)
 GENERATED = re.compile(r"[Gg]enerated by `?cargo xtask bindings")
 
 TYPES = [
@@ -47,6 +48,8 @@ def sources():
         if file.suffix not in KINDS or path.startswith(ELSEWHERE) or not file.is_file():
             continue
         text = file.read_text()
+        if file.suffix == ".rs":
+            text = USE.sub(lambda found: "\n" * found[0].count("\n"), text)
         if not GENERATED.search(text[:400]):
             yield path, text.splitlines()
 

@@ -15,10 +15,12 @@ from mish._library import library
 
 pytestmark = needs_gpu
 
-CPU, CUDA = 1, 2
-CODES = {"f16": 1, "bf16": 2, "f32": 3, "f64": 4}
+CPU, CUDA = _abi.MISH_DEVICE_CPU, _abi.MISH_DEVICE_CUDA
+CODES = {dtype.name: dtype.code for dtype in _abi.DTYPES}
 # Inputs and outputs.
-OPERATIONS = {"forward": (1, 1), "backward": (2, 1), "double_backward": (3, 2)}
+OPERATIONS = {
+    name: (len(inputs), len(outputs)) for name, (inputs, outputs, _) in _abi.OPERATIONS.items()
+}
 CREATED, GLOBAL = 0, 0
 
 
@@ -48,7 +50,7 @@ def on_cpu(op, arrays):
 
 
 def close(got, want, name):
-    limit = {"f16": 1, "bf16": 1, "f32": 4, "f64": 8}[name]
+    limit = {2: 1, 4: 4, 8: 8}[got.dtype.itemsize]
     near_zero = np.abs(got.astype(np.float64) - want.astype(np.float64)) < 1e-6
     return ((vectors.distance(got, want, name) <= limit) | near_zero).all()
 

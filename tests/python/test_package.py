@@ -40,8 +40,8 @@ def test_report():
     assert found.returncode == 0, found.stdout + found.stderr
     for word in ("libmish", "ABI", "CPU:", "CUDA", "forward", "double_backward", "passed"):
         assert word in found.stdout
-    for dtype in ("float16", "bfloat16", "float32", "float64"):
-        assert re.search(rf"^{dtype} +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d$", found.stdout, re.M)
+    for dtype in _abi.DTYPES:
+        assert re.search(rf"^{dtype.full_name} +\d+\.\d\d +\d+\.\d\d +\d+\.\d\d$", found.stdout, re.M)
 
 
 def test_import_is_light():

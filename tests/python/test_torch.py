@@ -18,8 +18,8 @@ import torch.nn.functional as F  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 import mish.torch  # noqa: E402
+from mish.torch._register import SERVED as DTYPES  # noqa: E402
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OPS = torch.ops.mish
 # Loose enough for PyTorch's own float32 reference at these magnitudes.
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 1e-5, torch.float64: 1e-12}

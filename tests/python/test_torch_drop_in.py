@@ -9,6 +9,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 import torch.nn.functional as F  # noqa: E402
 
 import mish.torch  # noqa: E402
+from mish.torch._register import SERVED  # noqa: E402
 
 ATEN = torch.ops.aten
 DTYPES = (
@@ -44,7 +45,7 @@ INPUTS = {
     **{str(dtype)[6:]: lambda dtype=dtype: values(3, 4).to(dtype) for dtype in DTYPES},
     **{
         f"misaligned {str(dtype)[6:]}": lambda dtype=dtype: misaligned(dtype)
-        for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+        for dtype in SERVED
     },
     "misaligned view": lambda: misaligned(torch.float32)[1:, ::2],
     "empty": lambda: torch.empty(3, 0),

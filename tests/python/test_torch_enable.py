@@ -13,8 +13,8 @@ import torch.nn.functional as F  # noqa: E402
 from torch.autograd import gradgradcheck  # noqa: E402
 
 import mish.torch  # noqa: E402
+from mish.torch._register import SERVED as DTYPES  # noqa: E402
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 @pytest.fixture(autouse=True)

@@ -8,11 +8,11 @@ import torch.nn.functional as F  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 import mish.torch  # noqa: E402
+from mish.torch._register import SERVED as DTYPES  # noqa: E402
 
 pytestmark = pytest.mark.skipif(
     not torch.cuda.is_available(), reason="no GPU that PyTorch can use"
 )
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 OPS = torch.ops.mish
 TOLERANCE = {torch.float16: 2e-3, torch.bfloat16: 2e-2, torch.float32: 1e-5, torch.float64: 1e-12}
 

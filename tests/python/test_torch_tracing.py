@@ -13,6 +13,7 @@ from torch.func import functionalize, hessian, jvp, vmap  # noqa: E402
 
 import mish.torch  # noqa: E402
 from entry_points import NAMES, entry_point, exact, into  # noqa: E402
+from mish.torch._register import SERVED  # noqa: E402
 
 OPS = torch.ops.mish
 
@@ -148,10 +149,7 @@ def test_layouts_are_as_traced():
                 assert OPS.backward(x, x).stride() == traced, (shape, strides)
 
 
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("dtype", SERVED)
 @pytest.mark.parametrize("name", NAMES)
 def test_samples_of_pytorchs_suite(name, dtype):
     pytest.importorskip("expecttest", reason="PyTorch's samples need expecttest")

@@ -9,8 +9,8 @@ use crate::python::{Environment, host};
 use crate::{build, overhead, paths};
 
 const USAGE: &str = "\
-cargo xtask bench cpu|gpu [--quick] [--trial] [--out FOLDER] [--dtypes f16,bf16,f32,f64]
-    [--ops forward,backward,double_backward] [--sizes N,...] [--impls NAME,...] [--threads N,...]
+cargo xtask bench cpu|gpu [--quick] [--trial] [--out FOLDER] [--dtypes TYPE,...]
+    [--ops OPERATION,...] [--sizes N,...] [--impls NAME,...] [--threads N,...]
     [--simd avx2]
   times everything in turns, writes bench/results/<device>-<date>.json and, from it,
   docs/performance.md with its pictures; with --out nothing but the file there, and the

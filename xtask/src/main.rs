@@ -4,6 +4,8 @@ mod aarch64;
 mod bench;
 mod build;
 mod c_suite;
+#[path = "../../src/catalogue/mod.rs"]
+mod catalogue;
 mod command;
 mod cross;
 mod debian;

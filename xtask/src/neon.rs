@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Result, ensure};
 
-const OPERATIONS: [&str; 3] = ["forward", "backward", "double_backward"];
+use crate::catalogue::Op;
+
 const ELEMENTS: [(&str, &str); 4] = [
     ("float16", "half::binary16::f16"),
     ("bfloat16", "half::bfloat::bf16"),
@@ -37,7 +38,7 @@ pub fn kernels(disassembly: &str) -> Vec<(String, Result<String>)> {
     let functions = read(disassembly);
     let mut results = Vec::new();
     for (dtype, element) in ELEMENTS {
-        for operation in OPERATIONS {
+        for operation in Op::ALL.map(Op::name) {
             let function = format!("mish::cpu::kernel::{operation}::<{element}, true>");
             let result = match functions.get(function.as_str()) {
                 Some(code) => judge(code, operation, dtype),

@@ -8,7 +8,9 @@ from ._info import build_info, device_count
 from ._library import find, library
 
 # Tensors that an operation moves, each element once.
-_MOVED = {"forward": 2, "backward": 3, "double_backward": 5}
+_MOVED = {
+    name: len(inputs) + len(outputs) for name, (inputs, outputs, _) in _abi.OPERATIONS.items()
+}
 
 
 def main():

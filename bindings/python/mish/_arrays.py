@@ -7,19 +7,14 @@ from . import _abi, _cuda
 from ._errors import MishError
 
 # MISH_DTYPE_* and size by the interfaces' type string; bfloat16 has none of its own.
-_DTYPES = {
-    "<f2": (_abi.MISH_DTYPE_F16, 2),
-    "<f4": (_abi.MISH_DTYPE_F32, 4),
-    "<f8": (_abi.MISH_DTYPE_F64, 8),
-}
 _BFLOAT16 = (_abi.MISH_DTYPE_BF16, 2)
-# DLPack's type code and bits by MISH_DTYPE_*.
-_DLPACK = {
-    _abi.MISH_DTYPE_F16: (2, 16),
-    _abi.MISH_DTYPE_BF16: (4, 16),
-    _abi.MISH_DTYPE_F32: (2, 32),
-    _abi.MISH_DTYPE_F64: (2, 64),
+_DTYPES = {
+    f"<f{dtype.size}": (dtype.code, dtype.size)
+    for dtype in _abi.DTYPES
+    if dtype.code != _abi.MISH_DTYPE_BF16
 }
+# DLPack's type code and bits by MISH_DTYPE_*.
+_DLPACK = {dtype.code: dtype.dlpack for dtype in _abi.DTYPES}
 
 
 class Operand:
@@ -149,10 +144,11 @@ def _dtype(array, typestr, name):
     words = getattr(dtype, "name", None) or str(dtype)
     if words.rpartition(".")[2] == "bfloat16" and typestr[1:] in ("V2", "f2"):
         return _BFLOAT16
+    *others, last = (known.full_name for known in _abi.DTYPES)
     raise MishError(
         _abi.MISH_STATUS_UNSUPPORTED_DTYPE,
         f"{name}: the element type is {words if dtype is not None else typestr} ({typestr}); "
-        "float16, bfloat16, float32 and float64 in the machine's byte order are supported",
+        f"{', '.join(others)} and {last} in the machine's byte order are supported",
     )
 
 

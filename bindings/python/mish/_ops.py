@@ -7,17 +7,6 @@ from ._arrays import Operand, empty_like
 from ._errors import MishError
 from ._library import last_error, library
 
-# Operands in the order of the C functions, how many of them are inputs, and what the C functions
-# call the outputs.
-_FORWARD = ("forward", ("x", "out"), 1, {"y": "out"})
-_BACKWARD = ("backward", ("grad_y", "x", "out"), 2, {"grad_x": "out"})
-_DOUBLE_BACKWARD = (
-    "double_backward",
-    ("grad_grad_x", "grad_y", "x", "out[0]", "out[1]"),
-    3,
-    {"grad_grad_y": "out[0]", "grad_x": "out[1]"},
-)
-
 
 def forward(x, out=None, stream=None):
     """``mish(x)``, element by element.
@@ -36,7 +25,7 @@ def forward(x, out=None, stream=None):
     """
     if out is None:
         out = empty_like(x, "x")
-    _call(_FORWARD, (x, out), stream)
+    _call("forward", (x, out), ("out",), stream)
     return out
 
 
@@ -48,7 +37,7 @@ def backward(grad_y, x, out=None, stream=None):
     """
     if out is None:
         out = empty_like(x, "x")
-    _call(_BACKWARD, (grad_y, x, out), stream)
+    _call("backward", (grad_y, x, out), ("out",), stream)
     return out
 
 
@@ -70,12 +59,16 @@ def double_backward(grad_grad_x, grad_y, x, out=None, stream=None):
         out = (empty_like(x, "x"), empty_like(x, "x"))
     elif not isinstance(out, (tuple, list)) or len(out) != 2:
         raise TypeError("out: expected a pair of arrays, either of which may be None")
-    _call(_DOUBLE_BACKWARD, (grad_grad_x, grad_y, x, out[0], out[1]), stream)
+    arrays = (grad_grad_x, grad_y, x, out[0], out[1])
+    _call("double_backward", arrays, ("out[0]", "out[1]"), stream)
     return tuple(out)
 
 
-def _call(operation, arrays, stream):
-    name, names, inputs, outputs = operation
+def _call(name, arrays, outs, stream):
+    """Calls an operation on arrays in the order of the C function; ``outs`` are the outputs' names
+    here."""
+    names, outputs, _ = _abi.OPERATIONS[name]
+    inputs, names = len(names), names + outs
     operands = []
     for position, array in enumerate(arrays):
         if array is None and name == "double_backward" and position >= inputs:
@@ -100,7 +93,7 @@ def _call(operation, arrays, stream):
         pointers = [None if tensor is None else ctypes.byref(tensor) for tensor in tensors]
         status = function(*pointers, handle)
     if status != _abi.MISH_STATUS_OK:
-        raise _renamed(last_error(status), outputs)
+        raise _renamed(last_error(status), dict(zip(outputs, outs)))
     _cuda.release(handle, others)
 
 

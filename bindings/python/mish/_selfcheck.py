@@ -2,6 +2,7 @@
 
 import ctypes
 import decimal
+import functools
 import math
 import struct
 import time
@@ -91,14 +92,12 @@ def timings(memory, n):
     data = data[: 4 * n]
     lib, device, code = library(), memory.device, _abi.MISH_DTYPE_F32
     with memory.buffers(data, data, data, data, data) as (a, b, c, d, e):
-        calls = {
-            "forward": lambda: lib.mish_forward(device, code, a, d, n, None),
-            "backward": lambda: lib.mish_backward(device, code, a, b, d, n, None),
-            "double_backward": lambda: lib.mish_double_backward(
-                device, code, a, b, c, d, e, n, None
-            ),
-        }
-        return {name: memory.best_of(call) for name, call in calls.items()}
+        best = {}
+        for name, (inputs, outputs, _) in _abi.OPERATIONS.items():
+            operands = (a, b, c)[: len(inputs)] + (d, e)[: len(outputs)]
+            arguments = (device, code, *operands, n, None)
+            best[name] = memory.best_of(functools.partial(getattr(lib, "mish_" + name), *arguments))
+        return best
 
 
 class Host:

@@ -1,10 +1,16 @@
 //! The library under test, through its C ABI, and memory that its calls accept.
 
-use std::ffi::{CStr, c_char, c_void};
+#[rustfmt::skip]
+#[path = "../../abi/declarations.rs"]
+mod declarations;
+
+use std::ffi::{CStr, c_void};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use libloading::Library;
+
+use declarations::mish_status;
 
 use crate::format::Element;
 
@@ -21,43 +27,16 @@ impl Device {
     /// `MISH_DEVICE_*`.
     fn code(self) -> i32 {
         match self {
-            Device::Cpu => 1,
-            Device::Cuda => 2,
+            Device::Cpu => declarations::MISH_DEVICE_CPU,
+            Device::Cuda => declarations::MISH_DEVICE_CUDA,
         }
     }
 }
 
-type Status = i32;
-type Forward =
-    unsafe extern "C" fn(i32, i32, *const c_void, *mut c_void, usize, *mut c_void) -> Status;
-type Backward = unsafe extern "C" fn(
-    i32,
-    i32,
-    *const c_void,
-    *const c_void,
-    *mut c_void,
-    usize,
-    *mut c_void,
-) -> Status;
-type DoubleBackward = unsafe extern "C" fn(
-    i32,
-    i32,
-    *const c_void,
-    *const c_void,
-    *const c_void,
-    *mut c_void,
-    *mut c_void,
-    usize,
-    *mut c_void,
-) -> Status;
-
 /// The loaded library.
 pub struct Mish {
     device: Device,
-    forward: Forward,
-    backward: Backward,
-    double_backward: DoubleBackward,
-    last_error: unsafe extern "C" fn() -> *const c_char,
+    functions: declarations::Library,
     /// Its version.
     pub version: String,
     cuda: Option<Cuda>,
@@ -77,17 +56,15 @@ impl Mish {
     pub fn load(path: &Path, device: Device) -> Result<Mish> {
         // SAFETY: loading the library runs no code of its own.
         let library = unsafe { Library::new(path) }.with_context(|| path.display().to_string())?;
-        let version: unsafe extern "C" fn() -> *const c_char = symbol(&library, "mish_version")?;
-        let threads: unsafe extern "C" fn(u32) -> Status =
-            symbol(&library, "mish_set_num_threads")?;
+        // SAFETY: it is this repository's, and stays loaded as long as what is returned.
+        let functions = unsafe { declarations::Library::of(&library) }?;
         let mish = Mish {
             device,
-            forward: symbol(&library, "mish_forward")?,
-            backward: symbol(&library, "mish_backward")?,
-            double_backward: symbol(&library, "mish_double_backward")?,
-            last_error: symbol(&library, "mish_last_error")?,
+            functions,
             // SAFETY: the function returns a string that lives as long as the library.
-            version: unsafe { CStr::from_ptr(version()) }.to_str()?.to_owned(),
+            version: unsafe { CStr::from_ptr((functions.mish_version)()) }
+                .to_str()?
+                .to_owned(),
             cuda: match device {
                 Device::Cpu => None,
                 Device::Cuda => Some(Cuda::load()?),
@@ -95,14 +72,14 @@ impl Mish {
             _library: library,
         };
         // SAFETY: as declared in mish.h.
-        mish.check(unsafe { threads(1) })?;
+        mish.check(unsafe { (functions.mish_set_num_threads)(1) })?;
         Ok(mish)
     }
 
-    fn check(&self, status: Status) -> Result<()> {
-        if status != 0 {
+    fn check(&self, status: mish_status) -> Result<()> {
+        if status != declarations::status::OK {
             // SAFETY: the string lives until this thread's next call.
-            let message = unsafe { CStr::from_ptr((self.last_error)()) };
+            let message = unsafe { CStr::from_ptr((self.functions.mish_last_error)()) };
             bail!("status {status}: {}", message.to_string_lossy());
         }
         Ok(())
@@ -124,7 +101,7 @@ impl Mish {
         let stream = std::ptr::null_mut();
         // SAFETY: the pointers are valid for n elements.
         self.check(unsafe {
-            (self.forward)(
+            (self.functions.mish_forward)(
                 self.device.code(),
                 E::DTYPE.code(),
                 x.const_ptr(),
@@ -151,7 +128,7 @@ impl Mish {
         let (grad_y, x) = (grad_y.const_ptr(), x.const_ptr());
         // SAFETY: the pointers are valid for n elements.
         self.check(unsafe {
-            (self.backward)(
+            (self.functions.mish_backward)(
                 device,
                 E::DTYPE.code(),
                 grad_y,
@@ -180,7 +157,7 @@ impl Mish {
         let (first, second) = (grad_grad_y.mut_ptr(), grad_x.mut_ptr());
         // SAFETY: the pointers are valid for n elements.
         self.check(unsafe {
-            (self.double_backward)(
+            (self.functions.mish_double_backward)(
                 device,
                 E::DTYPE.code(),
                 grad_grad_x,

@@ -202,10 +202,10 @@ pub const BINS: usize = 220;
 
 /// Where the first of them begins; the last ends at the opposite.
 pub fn profile_start(dtype: Dtype) -> f64 {
-    match dtype {
-        Dtype::F16 => -20.0,
-        Dtype::BF16 | Dtype::F32 => -110.0,
-        Dtype::F64 => -760.0,
+    match dtype.min_exponent() {
+        -14 => -20.0,
+        -126 => -110.0,
+        _ => -760.0,
     }
 }
 

@@ -10,7 +10,7 @@ use rayon::iter::{IntoParallelIterator, ParallelIterator};
 use rayon::slice::ParallelSlice;
 use serde::{Deserialize, Serialize};
 
-use crate::catalogue::{Dtype, Op};
+use crate::catalogue::Op;
 use crate::directed::{self, Point, Round};
 use crate::format::Element;
 use crate::library::{Device, Memory, Mish};
@@ -380,10 +380,10 @@ impl<'a, E: Element> Worker<'a, E> {
     /// The inputs and gradients. Half of the gradients are large where the derivatives are
     /// smallest, so that subnormal derivatives have ordinary products.
     fn fill(&mut self, set: &Points, start: u64, n: usize) {
-        let far = match E::DTYPE {
-            Dtype::F16 => 8.0,
-            Dtype::BF16 | Dtype::F32 => 60.0,
-            Dtype::F64 => 500.0,
+        let far = match E::DTYPE.min_exponent() {
+            -14 => 8.0,
+            -126 => 60.0,
+            _ => 500.0,
         };
         let (xs, grads) = (self.x.as_mut_slice(), self.grad.as_mut_slice());
         let grad_grads = self.grad_grad.as_mut_slice();

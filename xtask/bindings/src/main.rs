@@ -14,6 +14,7 @@ mod library;
 mod lists;
 mod model;
 mod python;
+mod rust;
 mod safer;
 mod source;
 
@@ -55,6 +56,7 @@ fn run() -> Result<()> {
         ("bindings/mish.abi.json", json::render(&abi)?),
         ("bindings/python/mish/_abi.py", python::render(&abi)?),
         ("bindings/julia/src/abi.jl", julia::render(&abi)?),
+        ("tests/abi/declarations.rs", rust::render(&abi)?),
         ("tests/catalogue.h", lists::render()?),
         ("bindings/csharp/Abi.cs", safer::csharp(&abi)?),
         ("bindings/lua/mish_abi.lua", safer::lua(&abi)?),

@@ -18,7 +18,7 @@ _modes = _C._len_torch_dispatch_stack
 _record = _autograd.Mish.apply
 # The function below OpOverload.__call__, which is a fifth of the whole call.
 _plain_forward = getattr(ops.plain_forward, "_op", ops.plain_forward)
-_SERVED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_SERVED = ops.SERVED
 
 
 def mish(input, inplace=False):

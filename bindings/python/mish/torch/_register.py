@@ -21,7 +21,12 @@ SCHEMAS = {
         "(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)"
     ),
 }
-PLAIN = ("forward", "backward", "double_backward")
+PLAIN = tuple(_abi.OPERATIONS)
+# The one that is met most comes first.
+SERVED = tuple(
+    getattr(torch, dtype.full_name)
+    for dtype in sorted(_abi.DTYPES, key=lambda dtype: dtype.full_name != "float32")
+)
 
 
 def _register():

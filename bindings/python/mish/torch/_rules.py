@@ -5,7 +5,7 @@ import torch
 from . import _register as ops
 
 
-_SERVED = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+_SERVED = ops.SERVED
 _NAMES = ("grad_grad_x", "grad_y", "x")
 _TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
 
@@ -111,15 +111,10 @@ def _register():
     torch.library.register_fake("mish::forward_", lambda x: None, lib=lib)
     torch.library.register_fake("mish::forward.out", _out, lib=lib)
 
-    for op, rule in (
-        (ops.forward, _forward_vmap),
-        (ops.plain_forward, _forward_vmap),
-        (ops.backward, _many_vmap),
-        (ops.plain_backward, _many_vmap),
-        (ops.double_backward, _many_vmap),
-        (ops.plain_double_backward, _many_vmap),
-    ):
-        torch.library.register_vmap(op, rule(op), lib=lib)
+    for name in ops.PLAIN:
+        rule = _forward_vmap if name == "forward" else _many_vmap
+        for op in (getattr(ops, name), getattr(ops, "plain_" + name)):
+            torch.library.register_vmap(op, rule(op), lib=lib)
     for key, in_place, out in (
         (_TRANSFORMS, _in_place, into),
         ("Negative", _negated_in_place, _negated_into),

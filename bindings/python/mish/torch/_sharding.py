@@ -7,6 +7,7 @@ Operators without a result, as the in-place ones are, have no rule in PyTorch be
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.experimental import register_sharding
 
+from .. import _abi
 from . import _register as ops
 
 _done = False
@@ -18,12 +19,8 @@ def register():
     if _done:
         return
     _done = True
-    for op, inputs, outputs in (
-        (ops.forward, 1, 1),
-        (ops.backward, 2, 1),
-        (ops.double_backward, 3, 2),
-    ):
-        register_sharding(op)(_pointwise(inputs, outputs))
+    for name, (inputs, outputs, _) in _abi.OPERATIONS.items():
+        register_sharding(getattr(ops, name))(_pointwise(len(inputs), len(outputs)))
 
 
 def is_sharded(tensor):

@@ -1,7 +1,7 @@
 //! Contexts, devices, streams, memory kinds and captures.
 
 use crate::abi::{
-    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call, call_tensors, failed, mish, status,
+    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call, call_tensors, dltype, failed, mish, status,
     succeeded,
 };
 use crate::driver::{self, Buffer, Place, driver as api};
@@ -186,11 +186,9 @@ fn tensor_call(ones: &Ones, id: i32, stream: Pointer) -> i32 {
         device_type: CUDA,
         device_id: id,
         ndim: 2,
-        code: 2,
-        bits: 32,
-        lanes: 1,
-        shape: shape.as_ptr(),
-        strides: std::ptr::null(),
+        dtype: dltype(Dtype::F32),
+        shape: shape.as_ptr().cast_mut(),
+        strides: std::ptr::null_mut(),
         byte_offset: 0,
     };
     let (x, y) = (tensor(&ones.x), tensor(&ones.y));

@@ -1,7 +1,7 @@
 //! Drivers that are missing, too old or fail.
 
 use crate::abi::{
-    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call, call_tensors, failed, mish, status,
+    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call, call_tensors, dltype, failed, mish, status,
     succeeded,
 };
 use crate::driver::{self, Buffer, Place, driver as api};
@@ -371,15 +371,13 @@ fn make(kind: Call, ones: &Ones, stream: Pointer) -> i32 {
                 device_type: CUDA,
                 device_id: 0,
                 ndim: 2,
-                code: 2,
-                bits: 32,
-                lanes: 1,
-                shape: shape.as_ptr(),
-                strides: strides.as_ptr(),
+                dtype: dltype(Dtype::F32),
+                shape: shape.as_ptr().cast_mut(),
+                strides: strides.as_ptr().cast_mut(),
                 byte_offset: 0,
             };
             let (mut x, y) = (tensor(x), tensor(y));
-            x.strides = std::ptr::null();
+            x.strides = std::ptr::null_mut();
             call_tensors(Op::Forward, &[&x, &y], stream)
         }
         _ => call(Op::Forward, CUDA, Dtype::F32, &[x, y], 100, stream),

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use crate::abi::{
-    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call_raw, call_tensors, mish, status,
+    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call_raw, call_tensors, dltype, mish, status,
 };
 use crate::driver::{self, Buffer, Place, driver as api};
 use crate::random::Random;
@@ -498,7 +498,6 @@ impl World {
         let device = self.random.choose(&[CPU, CUDA]);
         let home = self.random.below(3) as usize;
         let size = dtype.size();
-        let (code, bits) = dtype.dlpack();
         let ndim = match self.random.below(100) {
             0 => 9,
             1 => -1,
@@ -541,11 +540,9 @@ impl World {
                 device_type: device,
                 device_id: if device == CUDA { home as i32 / 2 } else { 0 },
                 ndim,
-                code,
-                bits,
-                lanes: 1,
-                shape: std::ptr::null(),
-                strides: std::ptr::null(),
+                dtype: dltype(dtype),
+                shape: std::ptr::null_mut(),
+                strides: std::ptr::null_mut(),
                 byte_offset: 0,
             };
             // A reversed dimension starts at its end.
@@ -566,10 +563,12 @@ impl World {
             if let Some(tensor) = tensor {
                 let keep = self.random.below(500);
                 tensor.shape = match keep {
-                    0 => std::ptr::null(),
-                    _ => shapes[i].as_ptr(),
+                    0 => std::ptr::null_mut(),
+                    _ => shapes[i].as_mut_ptr(),
                 };
-                tensor.strides = strides[i].as_ref().map_or(std::ptr::null(), Vec::as_ptr);
+                tensor.strides = strides[i]
+                    .as_mut()
+                    .map_or(std::ptr::null_mut(), Vec::as_mut_ptr);
             }
         }
         let stream = self.stream(device, home);
@@ -597,9 +596,9 @@ impl World {
             0 => tensor.device_type = self.random.below(20) as i32,
             1 => tensor.device_type = self.random.next() as i32,
             2 => tensor.device_id = self.random.below(4) as i32 - 1,
-            3 => tensor.code = self.random.below(8) as u8,
-            4 => tensor.bits = self.random.next() as u8,
-            5 => tensor.lanes = self.random.below(5) as u16,
+            3 => tensor.dtype.code = self.random.below(8) as u8,
+            4 => tensor.dtype.bits = self.random.next() as u8,
+            5 => tensor.dtype.lanes = self.random.below(5) as u16,
             6 => tensor.byte_offset = self.random.next(),
             7 => tensor.byte_offset += 1,
             8 if tensor.device_type == CUDA => tensor.device_type = 3,
@@ -674,12 +673,12 @@ impl World {
                 }
             }
             ids.push(tensor.device_id);
-            if tensor.lanes != 1 {
+            if tensor.dtype.lanes != 1 {
                 wrong.insert(24);
             }
             let dtype = Dtype::ALL
                 .into_iter()
-                .find(|dtype| dtype.dlpack() == (tensor.code, tensor.bits));
+                .find(|dtype| dtype.dlpack() == (tensor.dtype.code, tensor.dtype.bits));
             match dtype {
                 Some(dtype) => dtypes.push(dtype),
                 None => {

@@ -1,7 +1,7 @@
 //! Results and geometry of launches, against the CPU backend and the reference vectors.
 
 use crate::abi::{
-    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call, call_tensors, status, succeeded,
+    self, CPU, CUDA, Dtype, Op, Pointer, Tensor, call, call_tensors, dltype, status, succeeded,
 };
 use crate::driver::{self, Buffer, Place, Reserved};
 use crate::random::Random;
@@ -237,17 +237,14 @@ struct View {
 
 impl View {
     fn tensor(&self, device: i32, id: i32, dtype: Dtype) -> Tensor {
-        let (code, bits) = dtype.dlpack();
         Tensor {
             data: self.data,
             device_type: device,
             device_id: id,
             ndim: self.shape.len() as i32,
-            code,
-            bits,
-            lanes: 1,
-            shape: self.shape.as_ptr(),
-            strides: self.strides.as_ptr(),
+            dtype: dltype(dtype),
+            shape: self.shape.as_ptr().cast_mut(),
+            strides: self.strides.as_ptr().cast_mut(),
             byte_offset: 0,
         }
     }
@@ -498,11 +495,9 @@ pub fn reference() {
         let n = rows.len();
         assert!(n > 500);
         // x, grad_y, grad_grad_x, y, grad_x, grad_grad_y, grad_x_2
-        for (op, inputs, outputs) in [
-            (Op::Forward, vec![0], vec![3]),
-            (Op::Backward, vec![1, 0], vec![4]),
-            (Op::DoubleBackward, vec![2, 1, 0], vec![5, 6]),
-        ] {
+        for op in Op::ALL {
+            let inputs: Vec<usize> = (0..op.inputs()).rev().collect();
+            let outputs = 3 + op as usize..3 + op as usize + op.outputs();
             let buffers: Vec<Buffer> = (0..op.operands().len())
                 .map(|_| Buffer::new(Place::Device, n * dtype.size()))
                 .collect();
@@ -513,17 +508,16 @@ pub fn reference() {
             }
             let pointers: Vec<Pointer> = buffers.iter().map(Buffer::pointer).collect();
             succeeded(call(op, CUDA, dtype, &pointers, n, NULL));
-            for (k, &column) in outputs.iter().enumerate() {
+            for (k, column) in outputs.enumerate() {
                 for (i, row) in rows.iter().enumerate() {
                     let got = values::read(buffers[op.inputs() + k].bytes(), i, dtype);
                     let given: Vec<u64> = inputs.iter().map(|&column| row[column]).collect();
                     let x = values::to_f64(row[0], dtype);
-                    let factor: f64 = given
-                        [..given.len() - 1 - usize::from(op == Op::DoubleBackward && k == 0)]
+                    let order = op.orders()[k];
+                    let factor: f64 = given[..order]
                         .iter()
                         .map(|&bits| values::to_f64(bits, dtype))
                         .product();
-                    let order = [0, 1, 1 + k][op as usize];
                     let ulps = [1, 2, 2][order];
                     assert!(
                         values::agree(got, row[column], dtype, x, order, factor, ulps),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::abi::{
-    self, CPU, CUDA, Dtype, Library, Op, Pointer, call, failed, mish, status, succeeded,
+    self, CPU, CUDA, Dtype, Library, Op, Pointer, call, failed, mish, open, status, succeeded,
 };
 use crate::driver::{self, Place};
 use crate::random::Random;
@@ -531,7 +531,7 @@ fn leave(ending: Ending) {
     let thread = std::thread::spawn(|| {
         LAST.with(|_| ());
         let code = call(Op::Forward, CPU, Dtype::F32, &[NULL; 2], 1, NULL);
-        assert_eq!(code, 1);
+        assert_eq!(code, status::NULL_POINTER);
     });
     thread.join().expect("ends well");
     for thread in 0..4 {
@@ -635,7 +635,7 @@ pub fn reload() {
     let ones = Ones::new(Place::Device);
     let (mut first, mut place) = (0, None);
     for round in 0..50 {
-        let (library, table) = Library::open();
+        let (library, table) = open();
         let here = table.mish_forward as usize;
         assert_eq!(*place.get_or_insert(here), here, "another copy was loaded");
         // On a thread that ends, so that nothing of it keeps the library.
@@ -709,10 +709,22 @@ pub fn leaks() {
                 call(Op::Forward, CUDA, f32, &[p, q], 64, NULL)
             }
             // Failures, whose messages are kept.
-            6 => 1 - i32::from(call(Op::Forward, CPU, f32, &[NULL, q], 64, NULL) == 1),
-            7 => 1 - i32::from(call(Op::Forward, CUDA, f32, &[p, y], 64, NULL) == 41),
-            8 => 1 - i32::from(call(Op::Forward, CPU, f32, &[p, y], 64, NULL) == 42),
-            _ => 1 - i32::from(call(Op::Forward, CUDA, f32, &[x, y], 5000, NULL) != 0),
+            6 => {
+                1 - i32::from(
+                    call(Op::Forward, CPU, f32, &[NULL, q], 64, NULL) == status::NULL_POINTER,
+                )
+            }
+            7 => {
+                1 - i32::from(
+                    call(Op::Forward, CUDA, f32, &[p, y], 64, NULL) == status::NOT_DEVICE_POINTER,
+                )
+            }
+            8 => {
+                1 - i32::from(
+                    call(Op::Forward, CPU, f32, &[p, y], 64, NULL) == status::NOT_HOST_POINTER,
+                )
+            }
+            _ => 1 - i32::from(call(Op::Forward, CUDA, f32, &[x, y], 5000, NULL) != status::OK),
         };
         assert_eq!(code, 0, "call {i}: {}", abi::last_error());
     };

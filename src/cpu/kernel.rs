@@ -12,7 +12,8 @@ use crate::catalogue::{Dtype, MAX_OPERANDS, Op};
 /// Elements per block: a block's operands and intermediate results fit the first-level cache.
 pub(super) const BLOCK: usize = 128;
 
-/// Elements per block of `f64`, whose steps have more intermediate results.
+/// Elements per block of the wider types: of `f32`, more have so many intermediate results that they
+/// go through memory.
 const BLOCK_WIDE: usize = 64;
 
 /// Elements per block of a tail, and per piece of a result: whole vectors, so that a tail runs the
@@ -144,7 +145,7 @@ macro_rules! in_blocks {
     ($blocks:ident::<$type:ty, $hw:ident>($pointers:ident, $n:ident)) => {
         // SAFETY: the caller vouches for the operands.
         unsafe {
-            let block = if size_of::<$type>() > 4 {
+            let block = if size_of::<$type>() > 2 {
                 BLOCK_WIDE
             } else {
                 BLOCK

@@ -370,7 +370,9 @@ const char *mish_status_name(mish_status status);
  * start at once, for instance before a CUDA graph capture. Does nothing for the CPU.
  *
  * device: MISH_DEVICE_CPU or MISH_DEVICE_CUDA. ordinal: which device of that kind, from 0. For
- * CUDA the kernels go into the device's primary context.
+ * CUDA the kernels go into the context that a first call on the device would run in: the calling
+ * thread's current one if it is on the device, else the device's primary context. Each context
+ * needs its own.
  */
 mish_status mish_warmup(mish_device device, int32_t ordinal);
 

@@ -39,10 +39,16 @@ def _is_forward_mode(*tensors):
     """Whether these may have tangents."""
     if forward_ad._current_level >= 0:
         return True
-    # Other modes than those that torch.compile traces with are not to see the question.
-    if _modes() and TracingContext.try_get() is None:
+    if not _modes():
+        return _have_tangents(*tensors)
+    # Modes are not to see the question, nor graphs to hold it; torch.compile alone, which enters a
+    # level past the counter, is asked.
+    if TracingContext.try_get() is None:
         return False
-    return _have_tangents(*tensors)
+    from torch.fx.experimental.proxy_tensor import disable_proxy_modes_tracing
+
+    with disable_proxy_modes_tracing():
+        return _have_tangents(*tensors)
 
 
 def _have_tangents(*tensors):

@@ -66,6 +66,9 @@ const STEPS: &[(&str, Step)] = &[
     ("fresh", |_| fresh::reduced()),
 ];
 
+/// Left out unless named: it makes a whole system first, which takes many minutes.
+const ON_REQUEST: &str = "fresh";
+
 type TorchStep = fn(&Context, &Path) -> Vec<(String, Outcome)>;
 
 /// The steps that need PyTorch, and its interpreter.
@@ -92,7 +95,10 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     if let Some(unknown) = wanted.iter().find(|name| !names.contains(name)) {
         bail!("no step {unknown}; the steps are {}", names.join(", "));
     }
-    let is_wanted = |name: &str| wanted.is_empty() || wanted.contains(&name);
+    let is_wanted = |name: &str| match wanted.is_empty() {
+        true => name != ON_REQUEST,
+        false => wanted.contains(&name),
+    };
     let uses_torch = TORCH_STEPS.iter().map(|(name, _)| *name).chain(["mutants"]);
     let needs_torch = with_torch && uses_torch.into_iter().any(is_wanted);
     let context = Context {

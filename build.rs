@@ -8,7 +8,7 @@
 mod catalogue;
 #[path = "kernels/header.rs"]
 mod header;
-#[path = "src/cuda/tuning.rs"]
+#[path = "src/gpu/tuning.rs"]
 mod tuning;
 
 use std::env;
@@ -49,7 +49,7 @@ fn link_arguments() {
 }
 
 fn compile_kernels() {
-    for path in ["kernels", "src/catalogue", "src/cuda/tuning.rs"] {
+    for path in ["kernels", "src/catalogue", "src/gpu/tuning.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
     let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));

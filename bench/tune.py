@@ -7,7 +7,7 @@
 with the NVRTC and the header that the library is built with (`cargo xtask build`), and notes which
 kernels spill; it needs no GPU. `time` runs every kernel that does not spill in turn beside PyTorch's
 copy, ReLU and ReLU's backward, timed as bench/bench.py does, and writes the medians; it needs
-PyTorch with CUDA. src/cuda/tuning.rs is where the result goes.
+PyTorch with CUDA. src/gpu/tuning.rs is where the result goes.
 """
 
 import argparse
@@ -130,7 +130,7 @@ def loaded(cubin, names):
 
 
 def launcher(torch, function, candidate, tensors):
-    """What src/cuda/launch.rs does for aligned operands whose length is whole vectors."""
+    """What src/gpu/cuda/launch.rs does for aligned operands whose length is whole vectors."""
     threads, unrolled = candidate[:2]
     device = torch.cuda.get_device_properties(0)
     n, size = tensors[0].numel(), tensors[0].element_size()

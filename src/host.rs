@@ -4,10 +4,10 @@ use std::ffi::c_void;
 
 use half::{bf16, f16};
 
+use crate::call::Device;
+use crate::call::run_contiguous;
 use crate::catalogue::{Dtype, Op};
-use crate::run::run_contiguous;
 use crate::status::{Result, fail};
-use crate::tensor::Device;
 
 /// The element types of the library.
 pub trait Element: Copy + sealed::Sealed {

@@ -16,22 +16,20 @@
 //! Derivatives follow from the output's gradient `grad_y` and the input `x` alone; nothing else
 //! needs to be saved for the backward pass.
 
+pub mod abi;
 mod adapters;
+mod call;
 mod catalogue;
 pub mod cpu;
-#[cfg(feature = "cuda")]
-mod cuda;
-pub mod ffi;
 mod fork;
+#[cfg(feature = "cuda")]
+mod gpu;
 mod hooks;
 mod host;
-mod run;
 mod status;
-mod tensor;
 
+pub use call::{Device, MAX_DIMS, View, device_count, run, run_contiguous, warmup};
 pub use catalogue::accuracy;
 pub use catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
 pub use host::{Element, backward, double_backward, forward, forward_in_place};
-pub use run::{device_count, run, run_contiguous, warmup};
 pub use status::{Error, Result, Status};
-pub use tensor::{Device, MAX_DIMS, View};

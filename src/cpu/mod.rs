@@ -12,8 +12,8 @@ mod threads;
 
 use std::ffi::c_void;
 
+use crate::call::{Job, Layout};
 use crate::status::{Result, fail};
-use crate::tensor::{Job, Layout};
 
 pub use simd::Simd;
 pub(crate) use threads::{Split, with_split};

@@ -4,7 +4,7 @@
 mod catalogue;
 #[path = "../../kernels/header.rs"]
 mod header;
-#[path = "../../src/cuda/tuning.rs"]
+#[path = "../../src/gpu/tuning.rs"]
 mod tuning;
 
 use std::env;
@@ -20,7 +20,7 @@ fn main() {
     for path in [
         "../../kernels",
         "../../src/catalogue",
-        "../../src/cuda/tuning.rs",
+        "../../src/gpu/tuning.rs",
         "../kernels/host.hpp",
         "src/kernels.cpp",
         "build.rs",

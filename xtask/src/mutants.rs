@@ -371,7 +371,7 @@ mod tests {
             assert!(all.iter().any(|m| m.by.kind == kind), "no bug by {name}");
         }
         for folder in [
-            "src/cuda/",
+            "src/gpu/cuda/",
             "src/cpu/",
             "src/cpu/math/",
             "src/adapters/torch/",

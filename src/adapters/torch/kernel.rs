@@ -4,9 +4,9 @@ use std::ffi::c_void;
 
 use super::promote;
 use super::shim::{Info, Place, Shim, Tensor};
+use crate::call::{Device, MAX_DIMS, View};
 use crate::catalogue::{Dtype, Op};
 use crate::status::{Error, Result as CoreResult, Status, fail};
-use crate::tensor::{Device, MAX_DIMS, View};
 
 /// Why a kernel gave up.
 pub enum Failure {
@@ -39,7 +39,7 @@ pub unsafe fn forward(shim: &Shim, stack: &mut [u64]) -> Result<()> {
         // The usual case, without asking twice what the output is.
         let n = info.numel as usize;
         // SAFETY: tensors PyTorch keeps alive during the call and, on CUDA, on their stream.
-        unsafe { crate::run::run_contiguous(device, Op::Forward, dtype, &pointers, n, stream) }?;
+        unsafe { crate::call::run_contiguous(device, Op::Forward, dtype, &pointers, n, stream) }?;
     } else {
         run(shim, Op::Forward, &[("x", &x)], &[("y", &y)])?;
     }
@@ -192,7 +192,7 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
 
     let outcome = if is_plain {
         // SAFETY: tensors PyTorch keeps alive during the call and, on CUDA, on their stream.
-        unsafe { crate::run::run_contiguous(device, op, dtype, &pointers[..count], n, stream) }
+        unsafe { crate::call::run_contiguous(device, op, dtype, &pointers[..count], n, stream) }
     } else {
         if (infos[last + 1..].iter().flatten()).any(Info::is_expanded) {
             let words = "unsupported operation: more than one element of the written-to tensor \
@@ -219,7 +219,7 @@ fn run(shim: &Shim, op: Op, inputs: &[Named<'_, '_>], outputs: &[Named<'_, '_>])
             })
             .collect();
         // SAFETY: as above.
-        unsafe { crate::run::run(op, &views, stream) }
+        unsafe { crate::call::run(op, &views, stream) }
     };
     outcome.map_err(|error| rename(error, op, inputs, outputs).into())
 }

@@ -13,8 +13,8 @@ mod shim;
 use std::ffi::{CStr, OsStr, c_char};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use crate::abi::{guard, mish_last_error};
 use crate::cpu::{Split, with_split};
-use crate::ffi::{guard, mish_last_error};
 use crate::status::{Result, fail};
 use kernel::Failure;
 use shim::{Kernel, LibraryHandle, Refused, Shim};

@@ -1,4 +1,4 @@
-//! Reads the ABI from the Rust source: `src/ffi/` for what is exported, `src/status.rs` for the
+//! Reads the ABI from the Rust source: `src/abi/` for what is exported, `src/status.rs` for the
 //! status codes, which its macro declares.
 
 use std::fs;
@@ -12,7 +12,7 @@ use syn::{Attribute, Expr, FnArg, Item, Lit, Meta, Pat, ReturnType, Token, Visib
 use crate::model::{Abi, Alias, Constant, Field, Function, Scalar, Struct, Type};
 
 /// The file in which the compiler checks the types of every export.
-const ACCEPTED: &str = "src/ffi/accepted.rs";
+const ACCEPTED: &str = "src/abi/accepted.rs";
 
 /// Reads and checks the ABI of the repository at `root`.
 pub fn read(root: &Path) -> Result<Abi> {
@@ -20,7 +20,7 @@ pub fn read(root: &Path) -> Result<Abi> {
         version: env!("CARGO_PKG_VERSION").into(), // the workspace's
         ..Abi::default()
     };
-    let folder = root.join("src/ffi");
+    let folder = root.join("src/abi");
     for path in rust_files(&folder)? {
         let items = parse(&path)?.items;
         read_items(&mut abi, items).with_context(|| path.display().to_string())?;

@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use super::boundary::guard;
 use super::{MISH_ABI_VERSION, mish_device, mish_status};
+use crate::call::Device;
 use crate::cpu::Simd;
 use crate::status::fail;
-use crate::tensor::Device;
 
 /// Loads what the first call on a device would load (for CUDA: the kernels), so that later calls
 /// start at once, for instance before a CUDA graph capture. Does nothing for the CPU.
@@ -18,7 +18,7 @@ use crate::tensor::Device;
 /// Each context needs its own.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_warmup(device: mish_device, ordinal: i32) -> mish_status {
-    guard(|| crate::run::warmup(Device::from_code(device)?, ordinal))
+    guard(|| crate::call::warmup(Device::from_code(device)?, ordinal))
 }
 
 /// Writes the number of devices of a kind to `*count`: 1 for the CPU; for CUDA what the driver
@@ -38,7 +38,7 @@ pub unsafe extern "C" fn mish_device_count(device: mish_device, count: *mut i32)
         if count.is_null() {
             fail!(NullPointer, "count: is NULL");
         }
-        let found = crate::run::device_count(device)?;
+        let found = crate::call::device_count(device)?;
         // SAFETY: not NULL, and the caller's promise.
         unsafe { count.write(found) };
         Ok(())
@@ -105,7 +105,7 @@ fn cuda() -> String {
         format!("[{}]", items.collect::<Vec<_>>().join(", "))
     }
     let quote = |text: Option<&str>| text.map_or_else(|| "null".into(), quoted);
-    let info = crate::cuda::info();
+    let info = crate::gpu::cuda::info();
     let devices = list(info.devices.iter().map(|device| {
         let (major, minor) = device.compute_capability;
         format!(

@@ -1,10 +1,17 @@
-//! From a validated job to a backend.
+//! A call, from what an interface layer decoded to a backend: validated, its dimensions reduced,
+//! dispatched.
+
+mod job;
+mod layout;
+mod overlap;
 
 use std::ffi::c_void;
 
 use crate::catalogue::{Dtype, Op};
 use crate::status::{Result, fail};
-use crate::tensor::{Device, Job, View};
+pub(crate) use job::Job;
+pub use job::{Device, MAX_DIMS, View};
+pub(crate) use layout::{Layout, Strided};
 
 /// Runs an operation on `n` contiguous elements per operand.
 ///
@@ -64,13 +71,13 @@ unsafe fn dispatch(device: Device, job: &Job, stream: *mut c_void) -> Result<()>
     match device {
         Device::Cpu => {
             #[cfg(feature = "cuda")]
-            crate::cuda::check_host_pointers(job)?;
+            crate::gpu::cuda::check_host_pointers(job)?;
             // SAFETY: the caller's promise.
             unsafe { crate::cpu::run(job, stream) }
         }
         #[cfg(feature = "cuda")]
         // SAFETY: the caller's promise.
-        Device::Cuda => unsafe { crate::cuda::run(job, stream) },
+        Device::Cuda => unsafe { crate::gpu::cuda::run(job, stream) },
         #[cfg(not(feature = "cuda"))]
         Device::Cuda => not_built(),
     }
@@ -85,7 +92,7 @@ pub fn device_count(device: Device) -> Result<i32> {
     match device {
         Device::Cpu => Ok(1),
         #[cfg(feature = "cuda")]
-        Device::Cuda => crate::cuda::device_count(),
+        Device::Cuda => crate::gpu::cuda::device_count(),
         #[cfg(not(feature = "cuda"))]
         Device::Cuda => not_built(),
     }
@@ -104,7 +111,7 @@ pub fn warmup(device: Device, ordinal: i32) -> Result<()> {
             "ordinal: {ordinal} passed with MISH_DEVICE_CPU, whose only ordinal is 0"
         ),
         #[cfg(feature = "cuda")]
-        Device::Cuda => crate::cuda::warmup(ordinal),
+        Device::Cuda => crate::gpu::cuda::warmup(ordinal),
         #[cfg(not(feature = "cuda"))]
         Device::Cuda => not_built(),
     }

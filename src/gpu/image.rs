@@ -77,8 +77,8 @@ mod tests {
 
     use super::*;
     use crate::catalogue::{ARCHITECTURES, Dtype, Op, PTX};
-    use crate::cuda::context::kernel_name;
-    use crate::cuda::tuning::policy;
+    use crate::gpu::cuda::context::kernel_name;
+    use crate::gpu::tuning::policy;
 
     /// Every kernel that can be launched.
     fn kernels() -> impl Iterator<Item = (Op, Dtype, &'static str, String)> {

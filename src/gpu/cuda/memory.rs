@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 
 use super::driver::{Code, Context, Driver, MEMORY_TYPE_HOST, PointerAttribute, PointerQuery};
+use crate::call::Job;
 use crate::status::{Result, fail};
-use crate::tensor::Job;
 
 /// The memory behind an address.
 #[derive(Clone, Copy, Debug)]

@@ -302,9 +302,9 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
+    use crate::call::{Device, Dtype, View};
     use crate::catalogue::Op;
     use crate::status::Status;
-    use crate::tensor::{Device, Dtype, View};
 
     /// Numbers that are the same in every run.
     struct Random(u64);

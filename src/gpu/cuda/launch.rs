@@ -5,10 +5,10 @@ use std::mem::offset_of;
 
 use super::context::Kernels;
 use super::driver::{Code, Driver, Stream};
-use super::tuning::Policy;
+use crate::call::{Job, Layout, MAX_DIMS};
 use crate::catalogue::MAX_OPERANDS;
+use crate::gpu::tuning::Policy;
 use crate::status::{Result, fail};
-use crate::tensor::{Job, Layout, MAX_DIMS};
 
 /// Fewest threads of a block: enough for a head and a tail. Measured on an H200: blocks of 64 are
 /// slower as soon as there are two for a multiprocessor.
@@ -294,10 +294,10 @@ fn divisor(size: u64, bits: u32) -> Dim {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::call::{Device, View};
     use crate::catalogue::Dtype;
     use crate::catalogue::Op;
-    use crate::cuda::tuning::{Policy, policy};
-    use crate::tensor::{Device, View};
+    use crate::gpu::tuning::{Policy, policy};
 
     /// An H200's.
     const SIZE: Size = Size {

@@ -11,13 +11,13 @@ use super::driver::{
     CAPTURE_RELAXED, Code, Context, DeviceAttribute, Driver, Function, LAZY_LOADING, Module,
     NOT_CAPTURING, Stream,
 };
-use super::image::{Image, images_for};
 use super::memory::{Kind, Memory};
-use super::tuning::{Policy, policy};
+use crate::call::Job;
 use crate::catalogue::{Dtype, Op};
+use crate::gpu::image::{Image, images_for};
+use crate::gpu::tuning::{Policy, policy};
 use crate::hooks;
 use crate::status::{Error, Result, Status, fail};
-use crate::tensor::Job;
 
 /// Driver with which loading during a capture is known to work.
 const LOADS_IN_CAPTURE: i32 = 12_030;
@@ -425,7 +425,7 @@ fn load(driver: &Driver, id: u64, stream: Stream) -> Result<(Kernels, Loading<'_
 }
 
 /// `mish_<operation>_<dtype>`, and a suffix.
-pub(super) fn kernel_name(op: Op, dtype: Dtype, suffix: &str) -> CString {
+pub(in crate::gpu) fn kernel_name(op: Op, dtype: Dtype, suffix: &str) -> CString {
     CString::new(format!("mish_{}_{}{suffix}", op.name(), dtype.name())).expect("no NUL in names")
 }
 

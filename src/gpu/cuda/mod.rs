@@ -4,12 +4,10 @@
 //! there (`context`) and launches one of them (`launch`). It never waits for the device, allocates
 //! nothing on it, and leaves the caller's current context as it was.
 
-mod context;
+pub(in crate::gpu) mod context;
 mod driver;
-mod image;
 mod launch;
 mod memory;
-mod tuning;
 
 use std::ffi::c_void;
 
@@ -17,9 +15,10 @@ use context::{Current, Kernels};
 use driver::{Code, Driver, Stream, driver};
 use memory::{Kind, Memory};
 
+use crate::call::Job;
+use crate::gpu::image;
 use crate::hooks;
 use crate::status::{Error, Result, Status, fail};
-use crate::tensor::Job;
 
 /// Runs a job on a stream, asynchronously.
 ///

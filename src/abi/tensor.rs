@@ -6,9 +6,9 @@ use safer_ffi::derive_ReprC;
 
 use super::boundary::guard;
 use super::mish_status;
+use crate::call::{Device, MAX_DIMS, View};
 use crate::catalogue::{Dtype, Op};
 use crate::status::{Error, Result, Status, fail};
-use crate::tensor::{Device, MAX_DIMS, View};
 
 /// An element type as DLPack describes it (layout of `DLDataType`).
 #[derive_ReprC]
@@ -119,7 +119,7 @@ unsafe fn call<const N: usize>(
             }
         }
         // SAFETY: the caller's promise.
-        unsafe { crate::run::run(op, &views, stream) }
+        unsafe { crate::call::run(op, &views, stream) }
     })
 }
 

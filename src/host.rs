@@ -4,9 +4,9 @@ use std::ffi::c_void;
 
 use half::{bf16, f16};
 
-use crate::call::Device;
 use crate::call::run_contiguous;
 use crate::catalogue::{Dtype, Op};
+use crate::job::Device;
 use crate::status::{Result, fail};
 
 /// The element types of the library.

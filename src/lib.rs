@@ -26,10 +26,12 @@ mod fork;
 mod gpu;
 mod hooks;
 mod host;
+mod job;
 mod status;
 
-pub use call::{Device, MAX_DIMS, View, device_count, run, run_contiguous, warmup};
+pub use call::{device_count, run, run_contiguous, warmup};
 pub use catalogue::accuracy;
 pub use catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
 pub use host::{Element, backward, double_backward, forward, forward_in_place};
+pub use job::{Device, MAX_DIMS, View};
 pub use status::{Error, Result, Status};

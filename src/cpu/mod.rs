@@ -12,7 +12,7 @@ mod threads;
 
 use std::ffi::c_void;
 
-use crate::call::{Job, Layout};
+use crate::job::{Job, Layout};
 use crate::status::{Result, fail};
 
 pub use simd::Simd;

@@ -3,8 +3,8 @@
 use std::ffi::c_void;
 
 use super::kernel::{BLOCK, Kernel, Pointers};
-use crate::call::{Job, MAX_DIMS, Strided};
 use crate::catalogue::{Dtype, MAX_OPERANDS};
+use crate::job::{Job, MAX_DIMS, Strided};
 
 /// Scratch for one block of one operand, aligned for any element.
 #[repr(align(64))]

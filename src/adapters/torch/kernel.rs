@@ -4,8 +4,8 @@ use std::ffi::c_void;
 
 use super::promote;
 use super::shim::{Info, Place, Shim, Tensor};
-use crate::call::{Device, MAX_DIMS, View};
 use crate::catalogue::{Dtype, Op};
+use crate::job::{Device, MAX_DIMS, View};
 use crate::status::{Error, Result as CoreResult, Status, fail};
 
 /// Why a kernel gave up.

@@ -12,11 +12,11 @@ use super::driver::{
     NOT_CAPTURING, Stream,
 };
 use super::memory::{Kind, Memory};
-use crate::call::Job;
 use crate::catalogue::{Dtype, Op};
 use crate::gpu::image::{Image, images_for};
 use crate::gpu::tuning::{Policy, policy};
 use crate::hooks;
+use crate::job::Job;
 use crate::status::{Error, Result, Status, fail};
 
 /// Driver with which loading during a capture is known to work.

@@ -5,9 +5,9 @@ use std::mem::offset_of;
 
 use super::context::Kernels;
 use super::driver::{Code, Driver, Stream};
-use crate::call::{Job, Layout, MAX_DIMS};
 use crate::catalogue::MAX_OPERANDS;
 use crate::gpu::tuning::Policy;
+use crate::job::{Job, Layout, MAX_DIMS};
 use crate::status::{Result, fail};
 
 /// Fewest threads of a block: enough for a head and a tail. Measured on an H200: blocks of 64 are
@@ -294,10 +294,10 @@ fn divisor(size: u64, bits: u32) -> Dim {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::call::{Device, View};
     use crate::catalogue::Dtype;
     use crate::catalogue::Op;
     use crate::gpu::tuning::{Policy, policy};
+    use crate::job::{Device, View};
 
     /// An H200's.
     const SIZE: Size = Size {

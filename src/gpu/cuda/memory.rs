@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 
 use super::driver::{Code, Context, Driver, MEMORY_TYPE_HOST, PointerAttribute, PointerQuery};
-use crate::call::Job;
+use crate::job::Job;
 use crate::status::{Result, fail};
 
 /// The memory behind an address.

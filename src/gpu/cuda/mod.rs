@@ -15,9 +15,9 @@ use context::{Current, Kernels};
 use driver::{Code, Driver, Stream, driver};
 use memory::{Kind, Memory};
 
-use crate::call::Job;
 use crate::gpu::image;
 use crate::hooks;
+use crate::job::Job;
 use crate::status::{Error, Result, Status, fail};
 
 /// Runs a job on a stream, asynchronously.

@@ -302,8 +302,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::call::{Device, Dtype, View};
     use crate::catalogue::Op;
+    use crate::job::{Device, Dtype, View};
     use crate::status::Status;
 
     /// Numbers that are the same in every run.

@@ -1,17 +1,10 @@
-//! A call, from what an interface layer decoded to a backend: validated, its dimensions reduced,
-//! dispatched.
-
-mod job;
-mod layout;
-mod overlap;
+//! A call, from what an interface layer decoded to a backend: made a job, and dispatched.
 
 use std::ffi::c_void;
 
 use crate::catalogue::{Dtype, Op};
+use crate::job::{Device, Job, View};
 use crate::status::{Result, fail};
-pub(crate) use job::Job;
-pub use job::{Device, MAX_DIMS, View};
-pub(crate) use layout::{Layout, Strided};
 
 /// Runs an operation on `n` contiguous elements per operand.
 ///

@@ -4,12 +4,14 @@
 //! forbidden overlap, and dimensions collapsed as far as the strides of all operands allow. The
 //! backends see nothing else.
 
+mod layout;
+mod overlap;
+
 use std::ffi::c_void;
 
-use super::layout::{self, Layout, Strided};
-use super::overlap;
 use crate::catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
 use crate::status::{Error, Result, Status, fail};
+pub use layout::{Layout, Strided};
 
 /// The most dimensions a tensor may have.
 pub const MAX_DIMS: usize = 8;

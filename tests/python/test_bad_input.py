@@ -228,9 +228,11 @@ def test_interfaces_that_contradict_themselves(o):
         wrong = Unusual(o.x, shape=shape, strides=strides)
         with pytest.raises(TypeError, match="^x: the array interface has . strides for . dim"):
             mish.forward(wrong, out=o.a.reshape(shape))
-    for data in (None, b"ab", memoryview(o.x), (o.x.ctypes.data,)):
+    for data in (None, b"ab", 5, (o.x.ctypes.data,)):
         with pytest.raises(TypeError, match="^x: the array interface has no data pointer"):
             mish.forward(Unusual(o.x, data=data), out=o.a)
+    locked = Unusual(o.a, data=o.a.tobytes())
+    refused("READ_ONLY", "out", lambda: mish.forward(o.x, out=locked), o)
     assert o.untouched()
 
 
@@ -258,6 +260,8 @@ def test_what_is_no_array(o):
         mish.forward(np.ma.masked_array(o.x))
     with pytest.raises(TypeError, match="^x: masked"):
         mish.forward(Unusual(o.x, mask=o.x > 2), out=o.a)
+    with pytest.raises(TypeError, match="^x: masked"):
+        mish.forward(Unusual(o.x, mask=o.x > 2, data=o.x.tobytes()), out=o.a)
     assert o.untouched()
 
 

@@ -135,7 +135,30 @@ def _host_interface(array, name):
             f"{name}: expected a NumPy array, or an object with __array_interface__ or "
             f"__cuda_array_interface__; got {type(array).__name__}"
         )
+    addressed = isinstance(interface.get("data"), (tuple, list))
+    if not addressed and interface.get("mask") is None:
+        array = _over_buffer(array, interface, name)
+        interface = array.__array_interface__
     return array, interface
+
+
+def _over_buffer(array, interface, name):
+    """The same as NumPy's, of an array whose interface names no address but a buffer (Pillow's
+    images) or is one itself."""
+    data = interface.get("data")
+    try:
+        import numpy
+
+        # Unlike asarray(), this looks where the buffer ends.
+        return numpy.ndarray(
+            tuple(interface["shape"]),
+            interface["typestr"],
+            array if data is None else data,
+            interface.get("offset", 0),
+            interface.get("strides"),
+        )
+    except (ImportError, KeyError, TypeError, ValueError) as error:
+        raise TypeError(f"{name}: the array interface has no data pointer ({error})") from error
 
 
 def _check_interface(shape, steps, pointer, name):

@@ -231,6 +231,15 @@ def test_interfaces_that_contradict_themselves(o):
     for data in (None, b"ab", 5, (o.x.ctypes.data,)):
         with pytest.raises(TypeError, match="^x: the array interface has no data pointer"):
             mish.forward(Unusual(o.x, data=data), out=o.a)
+    for entry in ("typestr", "shape"):
+        lacking = Unusual(o.x)
+        del lacking.__array_interface__[entry]
+        with pytest.raises(TypeError, match=f"^x: the array interface has no '{entry}'"):
+            mish.forward(lacking, out=o.a)
+    for interface in (None, 5):
+        lacking.__array_interface__ = interface
+        with pytest.raises(TypeError, match="^x: expected a NumPy array"):
+            mish.forward(lacking, out=o.a)
     locked = Unusual(o.a, data=o.a.tobytes())
     refused("READ_ONLY", "out", lambda: mish.forward(o.x, out=locked), o)
     assert o.untouched()

@@ -80,8 +80,12 @@ class Operand:
         self.keep = array
         if interface.get("mask") is not None:
             raise TypeError(f"{name}: masked arrays are not supported")
-        self.dtype, self.item = _dtype(array, interface["typestr"], name)
-        self.shape, self.steps = tuple(interface["shape"]), interface.get("strides")
+        try:
+            typestr, self.shape = interface["typestr"], tuple(interface["shape"])
+        except KeyError as missing:
+            raise TypeError(f"{name}: the array interface has no {missing}") from None
+        self.dtype, self.item = _dtype(array, typestr, name)
+        self.steps = interface.get("strides")
         self.exported_stream = interface.get("stream")
         data = interface.get("data")
         if not isinstance(data, (tuple, list)) or len(data) != 2:
@@ -130,7 +134,7 @@ def _host_interface(array, name):
     if numpy is not None and isinstance(array, numpy.ma.MaskedArray):
         raise TypeError(f"{name}: masked arrays are not supported")
     interface = getattr(array, "__array_interface__", None)
-    if interface is None:
+    if not isinstance(interface, dict):
         raise TypeError(
             f"{name}: expected a NumPy array, or an object with __array_interface__ or "
             f"__cuda_array_interface__; got {type(array).__name__}"

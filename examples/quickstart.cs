@@ -39,9 +39,21 @@ static unsafe class Quickstart {
                 || !error.Message.StartsWith("MISH_STATUS_NULL_POINTER: x: "))
                 throw;
             Console.Error.WriteLine("as it should be: " + error.Message);
+            OnNull();
             return;
         }
         throw new Exception("a NULL pointer was taken");
+    }
+
+    // So is an array that is none, by its name.
+    static void OnNull() {
+        try {
+            Functions.Backward(null, x);
+        } catch (ArgumentNullException error) {
+            if (error.ParamName != "gradY") throw;
+            return;
+        }
+        throw new Exception("null was taken");
     }
 
     // The few functions of the driver that hold memory.

@@ -37,6 +37,10 @@ local function on_error()
     assert(problem.status == lib.MISH_STATUS_NULL_POINTER, problem)
     assert(problem.message:find("^MISH_STATUS_NULL_POINTER: x: "), problem.message)
     io.stderr:write("as it should be: ", tostring(problem), "\n")
+    -- So is what is no array, where it was passed.
+    succeeded, problem = pcall(function() mish.backward("no array", x) end)
+    assert(not succeeded, "a string was taken")
+    assert(problem:find("quickstart.lua:%d+: grad_y: "), problem)
 end
 
 ffi.cdef [[

@@ -125,17 +125,18 @@ void double_backward(device where, const typename detail::identity<T>::type *gra
                                grad_y, x, grad_grad_y, grad_x, n, stream));
 }
 
-/* Host containers: anything with data() and size(), such as std::vector and std::array. */
+/* Host containers: anything with data() and size() whose elements lie side by side, such as
+ * std::vector, std::array and std::span; an output may be a span that is a temporary. */
 
 /** y = mish(x); y may be x. */
-template <class X, class Y> auto forward(const X &x, Y &y) -> decltype(x.data(), void()) {
+template <class X, class Y> auto forward(const X &x, Y &&y) -> decltype(x.data(), void()) {
     detail::same_size("y", y.size(), x.size());
     forward(device::cpu, x.data(), y.data(), x.size());
 }
 
 /** grad_x = grad_y * mish'(x); grad_x may be grad_y or x. */
 template <class G, class X, class O>
-auto backward(const G &grad_y, const X &x, O &grad_x) -> decltype(x.data(), void()) {
+auto backward(const G &grad_y, const X &x, O &&grad_x) -> decltype(x.data(), void()) {
     detail::same_size("grad_y", grad_y.size(), x.size());
     detail::same_size("grad_x", grad_x.size(), x.size());
     backward(device::cpu, grad_y.data(), x.data(), grad_x.data(), x.size());
@@ -143,7 +144,7 @@ auto backward(const G &grad_y, const X &x, O &grad_x) -> decltype(x.data(), void
 
 /** The gradient of backward. */
 template <class H, class G, class X, class O, class P>
-auto double_backward(const H &grad_grad_x, const G &grad_y, const X &x, O &grad_grad_y, P &grad_x)
+auto double_backward(const H &grad_grad_x, const G &grad_y, const X &x, O &&grad_grad_y, P &&grad_x)
     -> decltype(x.data(), void()) {
     detail::same_size("grad_grad_x", grad_grad_x.size(), x.size());
     detail::same_size("grad_y", grad_y.size(), x.size());

@@ -15,6 +15,9 @@ use crate::status::{Result, fail};
 /// # Errors
 /// Every invalid argument has its own [`Status`](crate::Status); nothing is written then.
 ///
+/// # Panics
+/// Unless there is one pointer per operand.
+///
 /// # Safety
 /// Every non-NULL pointer must be valid for `n` elements, which nothing else may write (or, for
 /// outputs, read) until the call (on a GPU: the work on the stream) is done. An output may be
@@ -47,6 +50,9 @@ pub unsafe fn run_contiguous(
 ///
 /// # Errors
 /// Every invalid argument has its own [`Status`](crate::Status); nothing is written then.
+///
+/// # Panics
+/// Unless there is one view per operand.
 ///
 /// # Safety
 /// As for [`run_contiguous`], for every element that a view addresses.

@@ -20,7 +20,7 @@ public sealed class MishException : Exception {
 public static unsafe class Functions {
     /// <summary>mish(x)</summary>
     public static T[] Forward<T>(T[] x) where T : struct {
-        int n = x.Length;
+        int n = SameLength("x", x, x);
         var y = new T[n];
         using (Pinned px = new Pinned(x), py = new Pinned(y))
             Check(Ffi.mish_forward(
@@ -82,8 +82,10 @@ public static unsafe class Functions {
         throw new ArgumentException("arrays of " + type + ": float and double are supported");
     }
 
-    // Only the lengths of arrays are not the library's to check.
+    // Only the arrays themselves are not the library's to check.
     private static int SameLength(string name, Array array, Array x) {
+        if (array == null) throw new ArgumentNullException(name);
+        if (x == null) throw new ArgumentNullException("x");
         if (array.Length != x.Length)
             throw new ArgumentException(
                 "has " + array.Length + " elements, but x has " + x.Length, name);

@@ -1,10 +1,12 @@
 -- libmish for LuaJIT: FFI arrays in host memory, and statuses as errors. Everything else is called
 -- through mish.lib, whose declarations are generated; pass what it returns to mish.check.
 --
--- The library is the one that MISH_LIBRARY names, else libmish.so where the system finds it.
+-- The library is the one that MISH_LIBRARY names, else libmish.so where the system finds it. An
+-- error's position is the caller's.
 
 local ffi = require "mish_abi"
-local lib = ffi.load(os.getenv("MISH_LIBRARY") or "mish")
+local named = os.getenv("MISH_LIBRARY")
+local lib = ffi.load(named and named ~= "" and named or "mish")
 
 local mish = { lib = lib }
 
@@ -32,7 +34,7 @@ local function describe(name, array)
     local ctype = type(array) == "cdata" and tostring(ffi.typeof(array)) or type(array)
     local element = ctype:match("^ctype<(%a+) %[[%d?]+%]>$")
     if not DTYPES[element] then
-        error(name .. ": is a " .. ctype .. ", not an FFI array of float or double", 3)
+        error(name .. ": is a " .. ctype .. ", not an FFI array of float or double", 4)
     end
     return element, ffi.sizeof(array) / ffi.sizeof(element)
 end

@@ -1,7 +1,8 @@
 //! Versions, devices, settings.
 
 use std::ffi::{CString, c_char};
-use std::sync::OnceLock;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::boundary::guard;
 use super::{MISH_ABI_VERSION, mish_device, mish_status};
@@ -77,18 +78,28 @@ pub extern "C" fn mish_abi_version() -> u32 {
 /// devices it sees. The string is static: written at the first call.
 #[unsafe(no_mangle)]
 pub extern "C" fn mish_build_info() -> *const c_char {
-    static INFO: OnceLock<CString> = OnceLock::new();
-    INFO.get_or_init(|| {
-        let text = format!(
-            r#"{{"version": "{}", "abi": {MISH_ABI_VERSION}, "simd": "{}", "threads": {}, "cuda": {}}}"#,
-            env!("CARGO_PKG_VERSION"),
-            Simd::active().name(),
-            crate::cpu::num_threads(),
-            cuda(),
-        );
-        CString::new(text).unwrap_or_default()
-    })
-    .as_ptr()
+    /// No lock, which a fork could leave locked: at worst two threads write it, and one's stays.
+    static INFO: AtomicPtr<c_char> = AtomicPtr::new(null_mut());
+    let known = INFO.load(Ordering::Acquire);
+    if !known.is_null() {
+        return known;
+    }
+    let text = format!(
+        r#"{{"version": "{}", "abi": {MISH_ABI_VERSION}, "simd": "{}", "threads": {}, "cuda": {}}}"#,
+        env!("CARGO_PKG_VERSION"),
+        Simd::active().name(),
+        crate::cpu::num_threads(),
+        cuda(),
+    );
+    let new = CString::new(text).unwrap_or_default().into_raw();
+    match INFO.compare_exchange(null_mut(), new, Ordering::AcqRel, Ordering::Acquire) {
+        Ok(_) => new,
+        Err(others) => {
+            // SAFETY: made above and seen by nobody.
+            drop(unsafe { CString::from_raw(new) });
+            others
+        }
+    }
 }
 
 /// The CUDA part: `null` if this build has none.

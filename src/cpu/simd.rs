@@ -1,6 +1,6 @@
 //! Which instruction set the kernels use, decided once per process.
 
-use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 /// The instruction sets the kernels are compiled for. All run the same source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,14 +33,28 @@ impl Simd {
     /// The set in use: the best one, or the one that the environment variable `MISH_SIMD` names
     /// at the first call, if the machine has it.
     pub fn active() -> Simd {
-        static ACTIVE: OnceLock<Simd> = OnceLock::new();
-        *ACTIVE.get_or_init(|| {
-            let wanted = std::env::var("MISH_SIMD").unwrap_or_default();
-            Simd::available()
-                .find(|simd| simd.name() == wanted)
-                .or_else(|| Simd::available().next())
-                .unwrap_or(Simd::Baseline)
-        })
+        /// Its number plus 1, 0 until it is known. No lock, which a fork or a signal could find
+        /// locked: at worst two threads look.
+        static KNOWN: AtomicU8 = AtomicU8::new(0);
+        match KNOWN.load(Ordering::Relaxed) {
+            1 => Simd::Baseline,
+            2 => Simd::Avx2,
+            3 => Simd::Avx512,
+            _ => {
+                let found = Simd::wanted();
+                KNOWN.store(found as u8 + 1, Ordering::Relaxed);
+                found
+            }
+        }
+    }
+
+    #[cold]
+    fn wanted() -> Simd {
+        let wanted = std::env::var("MISH_SIMD").unwrap_or_default();
+        Simd::available()
+            .find(|simd| simd.name() == wanted)
+            .or_else(|| Simd::available().next())
+            .unwrap_or(Simd::Baseline)
     }
 
     #[cfg(target_arch = "x86_64")]

@@ -80,6 +80,12 @@ impl Strided {
     ) -> Result<()> {
         let strides = &mut self.strides[operand];
         match view.strides {
+            Some(given) if given.len() != self.ndim => fail!(
+                InvalidShape,
+                "{name}: has {} strides for {} dimensions",
+                given.len(),
+                self.ndim
+            ),
             Some(given) => strides[..self.ndim].copy_from_slice(given),
             None => {
                 let mut step = 1_i64;

@@ -21,6 +21,14 @@ template <> struct dtype_of<half> : dtype_constant<MISH_DTYPE_F16> {};
 template <> struct dtype_of<brain> : dtype_constant<MISH_DTYPE_BF16> {};
 } // namespace mish
 
+// What std::span is from C++20 on.
+template <class T> struct span {
+    T *first;
+    std::size_t count;
+    T *data() const { return first; }
+    std::size_t size() const { return count; }
+};
+
 template <class T> static bool is_close(T got, double expected) {
     return std::abs(static_cast<double>(got) - expected) < 1e-6;
 }
@@ -48,6 +56,12 @@ template <class T> static void real() {
     std::array<T, 3> in_place = {{T(-1), T(0), T(1)}};
     mish::forward(in_place, in_place);
     CHECK(is_close(in_place[2], 0.8650983883));
+    mish::forward(span<const T>{x.data(), 3}, span<T>{y.data(), 3});
+    CHECK(is_close(y[2], 0.8650983883));
+    mish::backward(g, x, span<T>{y.data(), 3});
+    CHECK(is_close(y[1], 1.2));
+    mish::double_backward(h, g, x, span<T>{z.data(), 3}, span<T>{y.data(), 3});
+    CHECK(is_close(z[1], 1.2) && is_close(y[1], 4 * 0.64));
     mish::double_backward(mish::device::cpu, h.data(), g.data(), x.data(), y.data(), nullptr, 3);
     CHECK(is_close(y[1], 1.2));
 }

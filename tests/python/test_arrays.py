@@ -173,6 +173,26 @@ def test_anything_with_an_array_interface():
     assert same(out, y)
 
 
+def test_an_array_interface_over_a_buffer():
+    class Image:
+        """As Pillow has it: no address, but bytes."""
+
+        def __init__(self, data):
+            self.__array_interface__ = {
+                "version": 3,
+                "shape": (2, 3),
+                "typestr": "<f4",
+                "data": data,
+            }
+
+    x = sample((2, 3))
+    expected = mish.forward(x)
+    assert same(mish.forward(Image(x.tobytes())), expected)
+    memory = bytearray(24)
+    mish.forward(Image(x.tobytes()), out=Image(memory))
+    assert bytes(memory) == expected.tobytes()
+
+
 def test_threads():
     x = sample((1000, 37))
     expected = mish.forward(x)

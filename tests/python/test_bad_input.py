@@ -97,6 +97,21 @@ def test_other_16_bit_types(o):
     refused("UNSUPPORTED_DTYPE", "x", lambda: mish.forward(void, out=o.a), o)
 
 
+def test_byte_order_of_bfloat16():
+    half = Operands(ml_dtypes.bfloat16)
+    swapped = half.x.view(half.x.dtype.newbyteorder(">"))
+    refused("UNSUPPORTED_DTYPE", "x", lambda: mish.forward(swapped), half)
+    refused("UNSUPPORTED_DTYPE", "out", lambda: mish.forward(half.x, out=swapped), half)
+
+
+def test_bfloat16_by_any_type_string():
+    half = Operands(ml_dtypes.bfloat16)
+    expected = mish.forward(half.x)
+    for typestr in ("<V2", "|V2", "<f2"):
+        mish.forward(Unusual(half.x, typestr=typestr), out=half.a)
+        assert half.a.tobytes() == expected.tobytes()
+
+
 def test_dtype_mismatch(o):
     double = o.x.astype(np.float64)
     refused("DTYPE_MISMATCH", "out", lambda: mish.forward(o.x, out=double), o)
@@ -181,6 +196,55 @@ def test_shapes_that_cannot_be(o):
     refused("INVALID_SHAPE", "x", lambda: mish.forward(negative, out=negative), o)
 
 
+def test_numbers_of_more_bits_than_the_library_takes(o):
+    """ctypes cuts them off without a word."""
+    for shape in ((2**40, 2**40), (2**62 + 1, 4), (2**64 + 4,)):
+        for strides in (None, (8,) * len(shape)):
+            out = Unusual(o.a, shape=shape, strides=strides)
+            source = Unusual(o.x, shape=shape, strides=strides)
+            refused("TOO_LARGE", "x", lambda: mish.forward(source, out=out), o)  # noqa: B023
+    short, out = (Unusual(a, shape=(4,), strides=(2**66 + 8,)) for a in (o.x, o.a))
+    refused("STRIDE_OVERFLOW", "x", lambda: mish.forward(short, out=out), o)
+    for address in (o.x.ctypes.data + 2**64, -8):
+        elsewhere = Unusual(o.x, data=(address, False))
+        refused("TOO_LARGE", "x", lambda: mish.forward(elsewhere, out=o.a), o)  # noqa: B023
+    for stream in (2**64, -1):
+        with pytest.raises(ValueError, match="^stream: "):
+            mish.forward(o.x, out=o.a, stream=stream)
+    assert o.untouched()
+    with pytest.raises(ValueError, match="^ordinal: 4294967296 "):
+        mish.warmup("cpu", 2**32)
+    with pytest.raises(ValueError, match="^device: 4294967297 "):
+        mish.device_count(2**32 + 1)
+    for call in (mish.set_num_threads, mish.warmup, mish.device_count):
+        with pytest.raises(TypeError):
+            call(1.0)
+
+
+def test_interfaces_that_contradict_themselves(o):
+    negative = Unusual(o.x, shape=(-1, -4))
+    refused("INVALID_SHAPE", "x", lambda: mish.forward(negative, out=o.a), o)
+    for shape, strides in (((4, 6), (4,)), ((4, 6), ()), ((24,), (96, 4))):
+        wrong = Unusual(o.x, shape=shape, strides=strides)
+        with pytest.raises(TypeError, match="^x: the array interface has . strides for . dim"):
+            mish.forward(wrong, out=o.a.reshape(shape))
+    for data in (None, b"ab", 5, (o.x.ctypes.data,)):
+        with pytest.raises(TypeError, match="^x: the array interface has no data pointer"):
+            mish.forward(Unusual(o.x, data=data), out=o.a)
+    for entry in ("typestr", "shape"):
+        lacking = Unusual(o.x)
+        del lacking.__array_interface__[entry]
+        with pytest.raises(TypeError, match=f"^x: the array interface has no '{entry}'"):
+            mish.forward(lacking, out=o.a)
+    for interface in (None, 5):
+        lacking.__array_interface__ = interface
+        with pytest.raises(TypeError, match="^x: expected a NumPy array"):
+            mish.forward(lacking, out=o.a)
+    locked = Unusual(o.a, data=o.a.tobytes())
+    refused("READ_ONLY", "out", lambda: mish.forward(o.x, out=locked), o)
+    assert o.untouched()
+
+
 def test_stream_on_the_cpu(o):
     for stream in (1, 2, 0xDEAD0):
         refused("INVALID_STREAM", "stream", lambda: mish.forward(o.x, out=o.a, stream=stream), o)
@@ -205,6 +269,8 @@ def test_what_is_no_array(o):
         mish.forward(np.ma.masked_array(o.x))
     with pytest.raises(TypeError, match="^x: masked"):
         mish.forward(Unusual(o.x, mask=o.x > 2), out=o.a)
+    with pytest.raises(TypeError, match="^x: masked"):
+        mish.forward(Unusual(o.x, mask=o.x > 2, data=o.x.tobytes()), out=o.a)
     assert o.untouched()
 
 

@@ -367,6 +367,29 @@ def test_no_tensor_at_all():
     for bad in (1.0, [1.0], None):
         with pytest.raises(TypeError, match="input"):
             mish.torch.mish(bad)
+    x = torch.ones(3)
+    calls = [lambda op=op: op(None) for op in (torch.ops.aten.mish, OPS.forward, OPS.forward_)]
+    calls += [lambda: OPS.backward(None, x), lambda: OPS.backward(x, None)]
+    calls += [lambda: OPS.double_backward(x, None, x), lambda: OPS.forward.out(x, out=None)]
+    for call in calls:
+        with pytest.raises(RuntimeError):
+            call()
+
+
+def nested(layout):
+    return torch.nested.nested_tensor([torch.randn(3), torch.randn(2)], layout=layout)
+
+
+def test_nested_tensors():
+    jagged, strided = nested(torch.jagged), nested(torch.strided)
+    torch.testing.assert_close(mish.torch.mish(jagged).values(), F.mish(jagged.values()))
+    before = jagged.values().clone()
+    refused = [(jagged, True), (strided, True), (strided, False)]
+    for call in (F.mish, mish.torch.mish):
+        for x, inplace in refused:
+            with pytest.raises(NotImplementedError, match="mish"):
+                call(x, inplace=inplace)
+    assert torch.equal(jagged.values(), before)
 
 
 @pytest.mark.parametrize("op", ("backward", "_backward"))

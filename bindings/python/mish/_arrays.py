@@ -61,7 +61,8 @@ class Operand:
         """What the interface says too, in half the time."""
         self.device = _abi.MISH_DEVICE_CPU
         self.keep = array
-        self.dtype, self.item = _dtype(array, array.dtype.str, name)
+        typestr = array.dtype.str
+        self.dtype, self.item = _DTYPES.get(typestr) or _dtype(array, typestr, name)
         flags = array.flags
         self.is_contiguous = flags.c_contiguous
         self.is_read_only = not flags.writeable
@@ -79,14 +80,19 @@ class Operand:
         self.keep = array
         if interface.get("mask") is not None:
             raise TypeError(f"{name}: masked arrays are not supported")
-        self.dtype, self.item = _dtype(array, interface["typestr"], name)
-        self.shape, self.steps = tuple(interface["shape"]), interface.get("strides")
+        try:
+            typestr, self.shape = interface["typestr"], tuple(interface["shape"])
+        except KeyError as missing:
+            raise TypeError(f"{name}: the array interface has no {missing}") from None
+        self.dtype, self.item = _dtype(array, typestr, name)
+        self.steps = interface.get("strides")
         self.exported_stream = interface.get("stream")
         data = interface.get("data")
-        if data is None:
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
             raise TypeError(f"{name}: the array interface has no data pointer")
         self.pointer, self.is_read_only = data
         steps = self.steps
+        _check_interface(self.shape, steps, self.pointer, name)
         self.is_contiguous = steps is None or _is_contiguous(self.shape, steps, self.item)
 
     def is_like(self, other):
@@ -128,22 +134,77 @@ def _host_interface(array, name):
     if numpy is not None and isinstance(array, numpy.ma.MaskedArray):
         raise TypeError(f"{name}: masked arrays are not supported")
     interface = getattr(array, "__array_interface__", None)
-    if interface is None:
+    if not isinstance(interface, dict):
         raise TypeError(
             f"{name}: expected a NumPy array, or an object with __array_interface__ or "
             f"__cuda_array_interface__; got {type(array).__name__}"
         )
+    addressed = isinstance(interface.get("data"), (tuple, list))
+    if not addressed and interface.get("mask") is None:
+        array = _over_buffer(array, interface, name)
+        interface = array.__array_interface__
     return array, interface
 
 
+def _over_buffer(array, interface, name):
+    """The same as NumPy's, of an array whose interface names no address but a buffer (Pillow's
+    images) or is one itself."""
+    data = interface.get("data")
+    try:
+        import numpy
+
+        # Unlike asarray(), this looks where the buffer ends.
+        return numpy.ndarray(
+            tuple(interface["shape"]),
+            interface["typestr"],
+            array if data is None else data,
+            interface.get("offset", 0),
+            interface.get("strides"),
+        )
+    except (ImportError, KeyError, TypeError, ValueError) as error:
+        raise TypeError(f"{name}: the array interface has no data pointer ({error})") from error
+
+
+def _check_interface(shape, steps, pointer, name):
+    """Refuses what an interface can say and an array cannot be: ctypes cuts numbers off to their
+    type's bits, and strides are read for each dimension."""
+    if steps is not None and len(steps) != len(shape):
+        raise TypeError(
+            f"{name}: the array interface has {len(steps)} strides for {len(shape)} dimensions"
+        )
+    size = 1
+    for dimension, length in enumerate(shape):
+        if length < 0:
+            raise MishError(
+                _abi.MISH_STATUS_INVALID_SHAPE,
+                f"{name}: dimension {dimension} has the negative size {length}",
+            )
+        size *= length
+    if size >= 2**63:
+        raise MishError(
+            _abi.MISH_STATUS_TOO_LARGE,
+            f"{name}: shape {list(shape)} has more elements than the address space holds",
+        )
+    if pointer is not None and not 0 <= pointer < 2**64:
+        raise MishError(
+            _abi.MISH_STATUS_TOO_LARGE, f"{name}: {pointer:#x} is not in the address space"
+        )
+    if any(abs(step) >= 2**63 for step in steps or ()):
+        raise MishError(
+            _abi.MISH_STATUS_STRIDE_OVERFLOW,
+            f"{name}: strides of {list(steps)} bytes reach further than the address space",
+        )
+
+
 def _dtype(array, typestr, name):
+    dtype = getattr(array, "dtype", None)
+    words = getattr(dtype, "name", None) or str(dtype)
+    # Before the others: some libraries call it "<f2".
+    if words.rpartition(".")[2] == "bfloat16" and typestr in ("<V2", "|V2", "<f2"):
+        return _BFLOAT16
     known = _DTYPES.get(typestr)
     if known is not None:
         return known
-    dtype = getattr(array, "dtype", None)
-    words = getattr(dtype, "name", None) or str(dtype)
-    if words.rpartition(".")[2] == "bfloat16" and typestr[1:] in ("V2", "f2"):
-        return _BFLOAT16
     *others, last = (known.full_name for known in _abi.DTYPES)
     raise MishError(
         _abi.MISH_STATUS_UNSUPPORTED_DTYPE,

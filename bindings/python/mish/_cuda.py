@@ -76,6 +76,14 @@ def release(handle, others):
 
 
 def _handle(given):
+    handle = _handle_of(given)
+    # ctypes would cut it off, to NULL's stream perhaps.
+    if handle is not None and not 0 <= handle < 2**64:
+        raise ValueError(f"stream: {handle} is no handle")
+    return handle
+
+
+def _handle_of(given):
     if isinstance(given, ctypes.c_void_p):
         return given.value
     if hasattr(given, "__index__"):

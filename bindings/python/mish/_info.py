@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import operator
 
 from . import _abi
 from ._library import check, library
@@ -15,7 +16,15 @@ def _device(device):
             return _DEVICES[device]
         except KeyError:
             raise ValueError(f"device: {device!r} is neither 'cpu' nor 'cuda'") from None
-    return device
+    return _within("device", device, -(2**31), 2**31)
+
+
+def _within(name, value, low, end):
+    """The number, which ctypes would cut off to its type's bits."""
+    value = operator.index(value)
+    if not low <= value < end:
+        raise ValueError(f"{name}: {value} is not in {low} .. {end - 1}")
+    return value
 
 
 def version():
@@ -41,11 +50,9 @@ def device_count(device="cuda"):
 
 def warmup(device="cuda", ordinal=0):
     """Loads the kernels now, so that the first call or a graph capture need not."""
-    check(library().mish_warmup(_device(device), ordinal))
+    check(library().mish_warmup(_device(device), _within("ordinal", ordinal, -(2**31), 2**31)))
 
 
 def set_num_threads(threads):
     """The most threads that a call on the CPU uses; 0 is the default."""
-    if not 0 <= threads < 2**32:
-        raise ValueError(f"threads: {threads} is not in 0 .. 2**32 - 1")
-    check(library().mish_set_num_threads(threads))
+    check(library().mish_set_num_threads(_within("threads", threads, 0, 2**32)))

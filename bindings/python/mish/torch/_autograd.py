@@ -52,8 +52,12 @@ def _is_forward_mode(*tensors):
 
 
 def _have_tangents(*tensors):
-    # Others are refused further down.
-    strided = [tensor for tensor in tensors if tensor.layout is torch.strided]
+    # Others, None among them, are refused further down.
+    strided = [
+        tensor
+        for tensor in tensors
+        if isinstance(tensor, Tensor) and tensor.layout is torch.strided and not tensor.is_nested
+    ]
     return any(_unpack_dual(tensor).tangent is not None for tensor in strided)
 
 
@@ -283,6 +287,9 @@ def in_place_kernel(op):
     """The same for an operator that overwrites x and returns it."""
 
     def autograd(keyset, x):
+        if isinstance(x, Tensor) and x.is_nested:
+            # Jagged ones would write, and then miss the result that the schema has not.
+            raise NotImplementedError("mish: nested tensors cannot be overwritten")
         differentiates, sharded = _differentiates(x), _is_sharded(x)
         if not (differentiates or sharded):
             return _below(op, keyset, x)
@@ -332,6 +339,8 @@ def mutating_kernel(op):
 
     def bump(keyset, *args, **kwargs):
         changed = kwargs["out"] if kwargs else args[0]
+        if changed is None:
+            raise RuntimeError("mish: expected a tensor to overwrite, but got None")
         if changed.is_inference():
             # Inside of inference mode there is nothing to tell, and this is not called.
             raise RuntimeError(

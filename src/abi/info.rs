@@ -7,6 +7,7 @@ use super::boundary::guard;
 use super::{MISH_ABI_VERSION, mish_device, mish_status};
 use crate::call::Device;
 use crate::cpu::Simd;
+use crate::gpu::{Backend, Cuda};
 use crate::status::fail;
 
 /// Loads what the first call on a device would load (for CUDA: the kernels), so that later calls
@@ -91,21 +92,16 @@ pub extern "C" fn mish_build_info() -> *const c_char {
     .as_ptr()
 }
 
-/// The CUDA part: `null` if this build has none.
-#[cfg(not(feature = "cuda"))]
-fn cuda() -> String {
-    "null".into()
-}
-
 /// The CUDA part: the embedded images, the driver's CUDA version or why there is none, and the
-/// devices.
-#[cfg(feature = "cuda")]
+/// devices; `null` if this build has none.
 fn cuda() -> String {
     fn list(items: impl Iterator<Item = String>) -> String {
         format!("[{}]", items.collect::<Vec<_>>().join(", "))
     }
     let quote = |text: Option<&str>| text.map_or_else(|| "null".into(), quoted);
-    let info = crate::gpu::cuda::info();
+    let Some(info) = Cuda::info() else {
+        return "null".into();
+    };
     let devices = list(info.devices.iter().map(|device| {
         let (major, minor) = device.compute_capability;
         format!(
@@ -124,7 +120,6 @@ fn cuda() -> String {
 }
 
 /// A JSON string.
-#[cfg(feature = "cuda")]
 fn quoted(text: &str) -> String {
     let mut json = String::from('"');
     for c in text.chars() {

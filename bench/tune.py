@@ -30,6 +30,8 @@ TENSORS = {op: len(inputs) + len(outputs) for op, (inputs, outputs, _) in _abi.O
 DTYPES = {dtype.name: dtype for dtype in _abi.DTYPES}
 HEADER = "catalogue.cuh"
 VECTOR_BYTES = 16
+# As in src/gpu/geometry/mod.rs.
+MIN_THREADS = 128
 
 # Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
 # of a vector to compute at once, hints of loads and stores (`Cache` of kernels/device.cuh).
@@ -130,13 +132,13 @@ def loaded(cubin, names):
 
 
 def launcher(torch, function, candidate, tensors):
-    """What src/gpu/cuda/launch.rs does for aligned operands whose length is whole vectors."""
+    """What src/gpu/geometry/contiguous.rs does for aligned operands whose length is whole vectors."""
     threads, unrolled = candidate[:2]
     device = torch.cuda.get_device_properties(0)
     n, size = tensors[0].numel(), tensors[0].element_size()
     vectors = n * size // VECTOR_BYTES
     resident = device.multi_processor_count * device.max_threads_per_multi_processor
-    while threads > 64 and -(-vectors // threads) < device.multi_processor_count:
+    while threads > MIN_THREADS and -(-vectors // threads) < device.multi_processor_count:
         threads //= 2
     tiles = vectors // (threads * unrolled) if vectors >= resident * unrolled else 0
     values = [ctypes.c_void_p(t.data_ptr()) for t in tensors] + [Span(n, vectors, 0, tiles)]

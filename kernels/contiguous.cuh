@@ -7,7 +7,7 @@
 #include "element.cuh"
 
 // How n elements divide into a scalar head, vectors and a scalar tail. The host computes it;
-// `Span` in src/gpu/cuda/launch.rs mirrors it.
+// `Span` in src/gpu/geometry/contiguous.rs mirrors it.
 struct Span {
     mish_u64 n;
     // Whole vectors, from element `head` on.

@@ -19,7 +19,7 @@ struct Dim {
     mish_u64 shift;
 };
 
-// The kernel's one parameter; `StridedParams` in src/gpu/cuda/launch.rs mirrors it.
+// The kernel's one parameter; `StridedParams` in src/gpu/geometry/strided.rs mirrors it.
 struct Strided {
     // Inputs, then outputs, in the operation's order; NULL skips an output.
     void *pointers[MISH_MAX_OPERANDS];

@@ -3,6 +3,7 @@
 use std::ffi::c_void;
 
 use crate::catalogue::{Dtype, Op};
+use crate::gpu::{Backend, Cuda};
 use crate::job::{Device, Job, View};
 use crate::status::{Result, fail};
 
@@ -22,6 +23,7 @@ use crate::status::{Result, fail};
 /// Every non-NULL pointer must be valid for `n` elements, which nothing else may write (or, for
 /// outputs, read) until the call (on a GPU: the work on the stream) is done. An output may be
 /// exactly one of the inputs.
+#[inline]
 pub unsafe fn run_contiguous(
     device: Device,
     op: Op,
@@ -68,18 +70,19 @@ pub unsafe fn run(op: Op, views: &[Option<View<'_>>], stream: *mut c_void) -> Re
 
 unsafe fn dispatch(device: Device, job: &Job, stream: *mut c_void) -> Result<()> {
     match device {
-        Device::Cpu => {
-            #[cfg(feature = "cuda")]
-            crate::gpu::cuda::check_host_pointers(job)?;
-            // SAFETY: the caller's promise.
-            unsafe { crate::cpu::run(job, stream) }
-        }
-        #[cfg(feature = "cuda")]
         // SAFETY: the caller's promise.
-        Device::Cuda => unsafe { crate::gpu::cuda::run(job, stream) },
-        #[cfg(not(feature = "cuda"))]
-        Device::Cuda => not_built(),
+        Device::Cpu => unsafe { on_cpu(job, stream) },
+        // SAFETY: the caller's promise.
+        Device::Cuda => unsafe { Cuda::run(job, stream) },
     }
+}
+
+/// Apart, so that a call on a GPU saves no registers for it.
+#[inline(never)]
+unsafe fn on_cpu(job: &Job, stream: *mut c_void) -> Result<()> {
+    Cuda::check_host_pointers(job)?;
+    // SAFETY: the caller's promise.
+    unsafe { crate::cpu::run(job, stream) }
 }
 
 /// The number of devices of a kind; the CPU counts as one.
@@ -90,10 +93,7 @@ unsafe fn dispatch(device: Device, job: &Job, stream: *mut c_void) -> Result<()>
 pub fn device_count(device: Device) -> Result<i32> {
     match device {
         Device::Cpu => Ok(1),
-        #[cfg(feature = "cuda")]
-        Device::Cuda => crate::gpu::cuda::device_count(),
-        #[cfg(not(feature = "cuda"))]
-        Device::Cuda => not_built(),
+        Device::Cuda => Cuda::device_count(),
     }
 }
 
@@ -109,17 +109,6 @@ pub fn warmup(device: Device, ordinal: i32) -> Result<()> {
             InvalidOrdinal,
             "ordinal: {ordinal} passed with MISH_DEVICE_CPU, whose only ordinal is 0"
         ),
-        #[cfg(feature = "cuda")]
-        Device::Cuda => crate::gpu::cuda::warmup(ordinal),
-        #[cfg(not(feature = "cuda"))]
-        Device::Cuda => not_built(),
+        Device::Cuda => Cuda::warmup(ordinal),
     }
-}
-
-#[cfg(not(feature = "cuda"))]
-fn not_built<T>() -> Result<T> {
-    fail!(
-        NotBuilt,
-        "device: MISH_DEVICE_CUDA passed to a library built without the cuda feature"
-    )
 }

@@ -22,7 +22,6 @@ mod call;
 mod catalogue;
 pub mod cpu;
 mod fork;
-#[cfg(feature = "cuda")]
 mod gpu;
 mod hooks;
 mod host;

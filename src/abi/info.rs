@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use super::boundary::guard;
 use super::{MISH_ABI_VERSION, mish_device, mish_status};
 use crate::cpu::Simd;
+use crate::gpu::{Backend, Cuda};
 use crate::job::Device;
 use crate::status::fail;
 
@@ -102,21 +103,16 @@ pub extern "C" fn mish_build_info() -> *const c_char {
     }
 }
 
-/// The CUDA part: `null` if this build has none.
-#[cfg(not(feature = "cuda"))]
-fn cuda() -> String {
-    "null".into()
-}
-
 /// The CUDA part: the embedded images, the driver's CUDA version or why there is none, and the
-/// devices.
-#[cfg(feature = "cuda")]
+/// devices; `null` if this build has none.
 fn cuda() -> String {
     fn list(items: impl Iterator<Item = String>) -> String {
         format!("[{}]", items.collect::<Vec<_>>().join(", "))
     }
     let quote = |text: Option<&str>| text.map_or_else(|| "null".into(), quoted);
-    let info = crate::gpu::cuda::info();
+    let Some(info) = Cuda::info() else {
+        return "null".into();
+    };
     let devices = list(info.devices.iter().map(|device| {
         let (major, minor) = device.compute_capability;
         format!(
@@ -135,7 +131,6 @@ fn cuda() -> String {
 }
 
 /// A JSON string.
-#[cfg(feature = "cuda")]
 fn quoted(text: &str) -> String {
     let mut json = String::from('"');
     for c in text.chars() {

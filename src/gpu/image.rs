@@ -13,17 +13,16 @@ pub(super) struct Image {
     pub is_ptx: bool,
     /// Deflated; for PTX the text and a terminating NUL.
     deflated: &'static [u8],
-    /// Bytes when inflated.
-    size: usize,
+    inflated_bytes: usize,
 }
 
 macro_rules! image {
-    ($sm:literal, $is_ptx:literal, $size:literal, $file:literal) => {
+    ($sm:literal, $is_ptx:literal, $inflated_bytes:literal, $file:literal) => {
         Image {
             sm: $sm,
             is_ptx: $is_ptx,
             deflated: include_bytes!(concat!(env!("OUT_DIR"), "/kernels/", $file)),
-            size: $size,
+            inflated_bytes: $inflated_bytes,
         }
     };
 }
@@ -39,10 +38,10 @@ impl Image {
 
     /// The image as the driver takes it.
     pub fn inflate(&self) -> Result<Vec<u8>> {
-        let mut bytes = vec![0; self.size];
+        let mut bytes = vec![0; self.inflated_bytes];
         let input = std::iter::once(self.deflated);
         match decompress_slice_iter_to_slice(&mut bytes, input, false, true) {
-            Ok(size) if size == self.size => Ok(bytes),
+            Ok(length) if length == self.inflated_bytes => Ok(bytes),
             _ => fail!(
                 Internal,
                 "the embedded kernels for {} are damaged",
@@ -54,12 +53,16 @@ impl Image {
     /// Whether a device can run it: machine code within the major version, PTX on anything newer.
     fn runs_on(&self, sm: u32) -> bool {
         let own = arch(self.sm).capability();
-        own <= sm && (self.is_ptx || own / 10 == sm / 10)
+        own <= sm && (self.is_ptx || own / MAJOR == sm / MAJOR)
     }
 }
 
-/// The images for a compute capability, best first.
-pub(super) fn images_for(sm: u32) -> impl Iterator<Item = &'static Image> {
+/// The weight of a compute capability's major number where it is one with the minor.
+const MAJOR: u32 = 10;
+
+/// The images for a compute capability, major and minor, best first.
+pub(super) fn images_for((major, minor): (i32, i32)) -> impl Iterator<Item = &'static Image> {
+    let sm = major.max(0) as u32 * MAJOR + minor.max(0) as u32;
     let runs = move |image: &&Image| image.runs_on(sm);
     let code = IMAGES.iter().rev().filter(|image| !image.is_ptx);
     let ptx = IMAGES.iter().filter(|image| image.is_ptx);
@@ -77,18 +80,18 @@ mod tests {
 
     use super::*;
     use crate::catalogue::{ARCHITECTURES, Dtype, Op, PTX};
-    use crate::gpu::cuda::context::kernel_name;
+    use crate::gpu::kernel::{self, Loop};
     use crate::gpu::tuning::policy;
 
     /// Every kernel that can be launched.
-    fn kernels() -> impl Iterator<Item = (Op, Dtype, &'static str, String)> {
+    fn kernels() -> impl Iterator<Item = (Op, Dtype, Loop, String)> {
         let all = Op::ALL
             .into_iter()
             .flat_map(|op| Dtype::ALL.map(|dtype| (op, dtype)));
         all.flat_map(|(op, dtype)| {
-            ["", "_strided"].map(|suffix| {
-                let name = kernel_name(op, dtype, suffix);
-                (op, dtype, suffix, name.into_string().expect("ASCII"))
+            Loop::ALL.map(|walk| {
+                let name = kernel::name(op, dtype, walk);
+                (op, dtype, walk, name.into_string().expect("ASCII"))
             })
         })
     }
@@ -113,7 +116,11 @@ mod tests {
 
     #[test]
     fn the_best_image_comes_first() {
-        let names = |sm| images_for(sm).map(Image::name).collect::<Vec<_>>();
+        let names = |sm| {
+            images_for((sm / 10, sm % 10))
+                .map(Image::name)
+                .collect::<Vec<_>>()
+        };
         assert_eq!(names(53), [""; 0]);
         assert_eq!(names(60), ["sm_60", "compute_60"]);
         assert_eq!(names(61), ["sm_60", "compute_60"]);
@@ -217,10 +224,10 @@ mod tests {
     /// Fewer than four blocks' worth of threads in flight would not hide the memory's latency.
     #[test]
     fn registers_leave_room_for_enough_threads() {
+        const MOST_REGISTERS: u32 = 128;
         for ((architecture, name), report) in reports() {
-            let limit = 128;
             assert!(
-                report.registers <= limit,
+                report.registers <= MOST_REGISTERS,
                 "{architecture} {name}: {} registers",
                 report.registers
             );
@@ -238,8 +245,8 @@ mod tests {
     fn contiguous_kernels_access_whole_vectors_in_ptx() {
         for image in IMAGES {
             let ptx = fs::read_to_string(built(&format!("{}.ptx", image.name()))).expect("PTX");
-            for (op, dtype, suffix, name) in kernels() {
-                if !suffix.is_empty() {
+            for (op, dtype, walk, name) in kernels() {
+                if walk != Loop::Contiguous {
                     continue;
                 }
                 let policy = policy(image.sm, op, dtype);
@@ -291,7 +298,7 @@ mod tests {
                 .output()
                 .expect("nvdisasm runs");
             let code = String::from_utf8_lossy(&output.stdout);
-            for (op, dtype, suffix, name) in kernels() {
+            for (op, dtype, walk, name) in kernels() {
                 let label = format!("\n.text.{name}:\n");
                 let start = code.find(&label).expect("a label") + label.len();
                 let end = code[start..].find("\n.text.").unwrap_or(code.len() - start);
@@ -303,9 +310,9 @@ mod tests {
                 let kernel = format!("{} {name}", image.name());
                 assert!(!has("LDL") && !has("STL"), "{kernel}: uses local memory");
                 // The strided kernels move 16 bytes at most.
-                let bits = match suffix {
-                    "" => policy(image.sm, op, dtype).vector_bytes * 8,
-                    _ => 128,
+                let bits = match walk {
+                    Loop::Contiguous => policy(image.sm, op, dtype).vector_bytes * 8,
+                    Loop::Strided => 128,
                 };
                 let is_wide = |access: &str| {
                     code.iter()
@@ -318,7 +325,7 @@ mod tests {
         }
         let old = ARCHITECTURES.iter().filter(|arch| arch.sm < 75).count();
         assert_eq!(old, 2);
-        let each = 2 * Op::ALL.len() * Dtype::ALL.len();
+        let each = kernels().count();
         assert_eq!(checked, (ARCHITECTURES.len() - old) * each);
     }
 }

@@ -317,6 +317,26 @@ const RULES: &[Rule] = &[
     },
 ];
 
+// What must divide without a remainder, in every rule.
+const _: () = {
+    let mut i = 0;
+    while i < RULES.len() {
+        let policy = &RULES[i].policy;
+        // Blocks are halved for small tensors.
+        assert!(policy.threads.is_power_of_two());
+        // The kernels are told blocks: kernels/header.rs.
+        assert!(policy.resident_threads.is_multiple_of(policy.threads));
+        // A vector is whole elements of every type.
+        let mut j = 0;
+        while j < Dtype::ALL.len() {
+            let element_bytes = Dtype::ALL[j].size() as u32;
+            assert!(policy.vector_bytes.is_multiple_of(element_bytes));
+            j += 1;
+        }
+        i += 1;
+    }
+};
+
 impl Rule {
     fn applies(&self, sm: u32, op: Op, dtype: Dtype) -> bool {
         sm >= self.sm
@@ -338,6 +358,7 @@ pub fn policy(sm: u32, op: Op, dtype: Dtype) -> Policy {
 mod tests {
     use super::*;
     use crate::catalogue::{ARCHITECTURES, arch};
+    use crate::gpu::geometry::MIN_THREADS;
 
     /// Every kernel there is a policy for: architecture, operation, element type.
     fn kernels() -> impl Iterator<Item = (u32, Op, Dtype)> {
@@ -355,15 +376,13 @@ mod tests {
             let arch = arch(sm);
             let kernel = format!("sm_{sm} {} {}", op.name(), dtype.name());
             let p = policy(sm, op, dtype);
-            // Small tensors halve them, down to 128.
             assert!(
-                p.threads.is_power_of_two() && (128..=1024).contains(&p.threads),
+                (MIN_THREADS..=1024).contains(&p.threads),
                 "{kernel}: {} threads",
                 p.threads
             );
             assert!(
-                p.resident_threads.is_multiple_of(p.threads)
-                    && p.resident_threads <= arch.resident_threads,
+                p.resident_threads <= arch.resident_threads,
                 "{kernel}: {} threads resident",
                 p.resident_threads
             );
@@ -382,7 +401,7 @@ mod tests {
             assert!(
                 p.words_at_once <= most
                     && (p.words_at_once == 0 || most.is_multiple_of(p.words_at_once)),
-                "{kernel}: {} together",
+                "{kernel}: {} words at once",
                 p.words_at_once
             );
             assert!(

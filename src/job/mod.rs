@@ -96,7 +96,7 @@ pub struct Job {
     /// Per operand: the bytes it touches. Asked for many times in a call.
     extents: [Extent; MAX_OPERANDS],
     /// The device ordinal that tensors named; `None` for plain calls.
-    #[cfg_attr(not(feature = "cuda"), allow(dead_code))]
+    #[allow(dead_code, reason = "for GPU backends, which may not be built")]
     pub device_id: Option<i32>,
 }
 

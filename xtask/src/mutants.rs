@@ -372,6 +372,7 @@ mod tests {
         }
         for folder in [
             "src/gpu/cuda/",
+            "src/gpu/geometry/",
             "src/cpu/",
             "src/cpu/math/",
             "src/adapters/torch/",

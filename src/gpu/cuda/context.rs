@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,11 @@ use super::driver::{
     CAPTURE_RELAXED, Code, Context, DeviceAttribute, Driver, Function, LAZY_LOADING, Module,
     NOT_CAPTURING, Stream,
 };
+use super::launch::Failure;
 use super::memory::{Kind, Memory};
-use crate::catalogue::{Dtype, Op};
+use crate::gpu::geometry::Capacity;
 use crate::gpu::image::{Image, images_for};
-use crate::gpu::tuning::{Policy, policy};
+use crate::gpu::kernel::KernelTable;
 use crate::hooks;
 use crate::job::Job;
 use crate::status::{Error, Result, Status, fail};
@@ -75,8 +76,9 @@ fn current_on(driver: &Driver, ordinal: i32) -> Result<Option<Context>> {
 
 /// Whether a stream handle stands for a default stream, which exists in every context: NULL,
 /// `CU_STREAM_LEGACY` and `CU_STREAM_PER_THREAD`.
-pub(super) fn is_default_stream(stream: Stream) -> bool {
-    stream as usize <= 2
+fn is_default_stream(stream: Stream) -> bool {
+    const PER_THREAD: usize = 2;
+    stream as usize <= PER_THREAD
 }
 
 /// The context a job runs in: the stream's, else that of the memory.
@@ -224,35 +226,20 @@ impl Drop for Relaxed<'_> {
     }
 }
 
-/// One operation on one data type.
-#[derive(Clone, Copy)]
-pub(super) struct Kernel {
-    pub contiguous: Function,
-    pub strided: Function,
-    pub policy: Policy,
-}
-
 /// The kernels of a context and what launching them needs to know.
 pub(super) struct Kernels {
     /// The context's; [`FORGOTTEN`] once the driver no longer knows the kernels, which every thread
     /// that remembers them sees here.
     id: AtomicU64,
     pub ordinal: i32,
-    pub multiprocessors: u32,
-    pub threads_per_multiprocessor: u32,
-    kernels: [[Kernel; Dtype::ALL.len()]; Op::ALL.len()],
+    pub capacity: Capacity,
+    pub functions: KernelTable<Function>,
 }
 
 // SAFETY: driver handles, which every thread may use.
 unsafe impl Send for Kernels {}
 // SAFETY: as above.
 unsafe impl Sync for Kernels {}
-
-impl Kernels {
-    pub fn get(&self, op: Op, dtype: Dtype) -> &Kernel {
-        &self.kernels[op as usize][dtype as usize - 1]
-    }
-}
 
 /// No context's id: they are counted from the start of the process.
 const FORGOTTEN: u64 = u64::MAX;
@@ -316,8 +303,8 @@ pub(super) fn launch_again(
     stale: &Kernels,
     id: u64,
     stream: Stream,
-    launch: impl FnOnce(&Kernels) -> Result<Code>,
-) -> Result<Code> {
+    launch: impl FnOnce(&Kernels) -> std::result::Result<(), Failure>,
+) -> std::result::Result<(), Failure> {
     let mut loaded = lock_loaded();
     let loaded = loaded.get_or_insert_default();
     match loaded.get(&id) {
@@ -327,12 +314,10 @@ pub(super) fn launch_again(
     // For the unloading, too.
     let _relaxed = Relaxed::enter(driver)?;
     let (kernels, loading) = load(driver, id, stream)?;
-    let code = launch(&kernels)?;
-    if code == Code::SUCCESS {
-        stale.id.store(FORGOTTEN, Ordering::Relaxed);
-        keep(loaded, kernels, loading);
-    }
-    Ok(code)
+    launch(&kernels)?;
+    stale.id.store(FORGOTTEN, Ordering::Relaxed);
+    keep(loaded, kernels, loading);
+    Ok(())
 }
 
 /// Keeps a context's kernels for as long as the process lives.
@@ -394,47 +379,24 @@ fn load(driver: &Driver, id: u64, stream: Stream) -> Result<(Kernels, Loading<'_
 
     let (loading, image) = load_image(driver, ordinal)?;
     hooks::reach(hooks::Place::Loading);
-    let mut kernels = Vec::with_capacity(Op::ALL.len());
-    for op in Op::ALL {
-        let mut row = [None; Dtype::ALL.len()];
-        for (dtype, entry) in Dtype::ALL.into_iter().zip(&mut row) {
-            let find = |suffix| {
-                let name = kernel_name(op, dtype, suffix);
-                find_function(driver, loading.module, &name, is_lazy)
-            };
-            *entry = Some(Kernel {
-                contiguous: find("")?,
-                strided: find("_strided")?,
-                policy: policy(image.sm, op, dtype),
-            });
-        }
-        kernels.push(row.map(|entry| entry.expect("filled above")));
-    }
+    let find = |name: &CStr| find_function(driver, loading.module, name, is_lazy);
     let attribute =
-        |attribute| Ok::<u32, Error>(driver.attribute(attribute, ordinal)?.max(1) as u32);
+        |attribute| Ok::<u64, Error>(driver.attribute(attribute, ordinal)?.max(1) as u64);
+    let multiprocessors = attribute(DeviceAttribute::Multiprocessors)?;
+    let threads = attribute(DeviceAttribute::ThreadsPerMultiprocessor)?;
     let kernels = Kernels {
         id: AtomicU64::new(id),
         ordinal,
-        multiprocessors: attribute(DeviceAttribute::Multiprocessors)?,
-        threads_per_multiprocessor: attribute(DeviceAttribute::ThreadsPerMultiprocessor)?,
-        kernels: kernels
-            .try_into()
-            .unwrap_or_else(|_| unreachable!("one row per operation")),
+        capacity: Capacity {
+            multiprocessors,
+            resident_threads: multiprocessors * threads,
+        },
+        functions: KernelTable::load(image.sm, find)?,
     };
     Ok((kernels, loading))
 }
 
-/// `mish_<operation>_<dtype>`, and a suffix.
-pub(in crate::gpu) fn kernel_name(op: Op, dtype: Dtype, suffix: &str) -> CString {
-    CString::new(format!("mish_{}_{}{suffix}", op.name(), dtype.name())).expect("no NUL in names")
-}
-
-fn find_function(
-    driver: &Driver,
-    module: Module,
-    name: &CString,
-    is_lazy: bool,
-) -> Result<Function> {
+fn find_function(driver: &Driver, module: Module, name: &CStr, is_lazy: bool) -> Result<Function> {
     let mut function = null_mut();
     // SAFETY: a loaded module, a C string, and an address valid for writing.
     let code = unsafe { (driver.module_function)(&mut function, module, name.as_ptr()) };
@@ -450,10 +412,9 @@ fn find_function(
 
 /// Loads the best image that the driver takes.
 fn load_image(driver: &Driver, ordinal: i32) -> Result<(Loading<'_>, &'static Image)> {
-    let major = driver.attribute(DeviceAttribute::Major, ordinal)?;
-    let minor = driver.attribute(DeviceAttribute::Minor, ordinal)?;
+    let capability @ (major, minor) = driver.compute_capability(ordinal)?;
     let mut refused = Vec::new();
-    for image in images_for((major * 10 + minor).max(0) as u32) {
+    for image in images_for(capability) {
         let bytes = image.inflate()?;
         let mut module = null_mut();
         // SAFETY: a whole image (PTX ends in NUL), and an address valid for writing.

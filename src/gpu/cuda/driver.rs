@@ -152,9 +152,16 @@ fn missing(symbol: &CStr, version: i32) -> Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Version(pub i32);
 
+impl Version {
+    /// Such as `12.8`.
+    pub fn number(self) -> String {
+        format!("{}.{}", self.0 / 1000, self.0 % 1000 / 10)
+    }
+}
+
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CUDA {}.{}", self.0 / 1000, self.0 % 1000 / 10)
+        write!(f, "CUDA {}", self.number())
     }
 }
 
@@ -371,6 +378,13 @@ impl Driver {
             Code::SUCCESS => Ok(()),
             code => Err(self.error(what, code)),
         }
+    }
+
+    /// A device's compute capability, major and minor.
+    pub fn compute_capability(&self, ordinal: i32) -> Result<(i32, i32)> {
+        let major = self.attribute(DeviceAttribute::Major, ordinal)?;
+        let minor = self.attribute(DeviceAttribute::Minor, ordinal)?;
+        Ok((major, minor))
     }
 
     /// A device's attribute.

@@ -14,7 +14,8 @@ pub(super) struct Memory {
     pub context: Context,
     pub ordinal: i32,
     start: u64,
-    size: u64,
+    /// 0 if the driver does not know.
+    bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +29,9 @@ pub(super) enum Kind {
     /// Migrates to whichever device uses it.
     Managed,
 }
+
+/// What a driver leaves in place of a type: no memory of its own.
+const MEMORY_TYPE_UNKNOWN: u32 = 0;
 
 impl Memory {
     /// Asks the driver about an address; 0.07 µs on a real one.
@@ -55,10 +59,10 @@ impl Memory {
         if code != Code::SUCCESS {
             return Err(code);
         }
-        let [kind, context, ordinal, managed, start, size] = values;
+        let [kind, context, ordinal, managed, start, bytes] = values;
         Ok(Memory {
             kind: match kind as u32 {
-                0 => Kind::Unknown,
+                MEMORY_TYPE_UNKNOWN => Kind::Unknown,
                 _ if managed as u8 != 0 => Kind::Managed,
                 MEMORY_TYPE_HOST => Kind::Pinned,
                 _ => Kind::Device,
@@ -66,13 +70,13 @@ impl Memory {
             context: context as usize as Context,
             ordinal: ordinal as u32 as i32,
             start,
-            size,
+            bytes,
         })
     }
 
     /// Whether an address is in the same allocation; false if its range is not known.
     fn contains(&self, address: *const c_void) -> bool {
-        (address as u64).wrapping_sub(self.start) < self.size
+        (address as u64).wrapping_sub(self.start) < self.bytes
     }
 }
 
@@ -153,23 +157,29 @@ pub(super) fn check(driver: &Driver, job: &Job) -> Result<Memory> {
     }
 }
 
-fn check_range(job: &Job, i: usize, name: &str, pointer: *mut c_void, m: &Memory) -> Result<()> {
+fn check_range(
+    job: &Job,
+    i: usize,
+    name: &str,
+    pointer: *mut c_void,
+    memory: &Memory,
+) -> Result<()> {
     // A driver that does not know the range says nothing about it.
-    if m.size == 0 {
+    if memory.bytes == 0 {
         return Ok(());
     }
     let (offset, bytes) = job.extent(i);
     let low = (pointer as u64).wrapping_add_signed(offset as i64);
     let inside = low
-        .checked_sub(m.start)
-        .is_some_and(|before| before <= m.size && bytes as u64 <= m.size - before);
+        .checked_sub(memory.start)
+        .is_some_and(|before| before <= memory.bytes && bytes as u64 <= memory.bytes - before);
     if inside {
         return Ok(());
     }
     fail!(
         OutOfBounds,
         "{name}: {bytes} bytes from {low:#x} on reach outside the allocation of {} bytes at {:#x}",
-        m.size,
-        m.start
+        memory.bytes,
+        memory.start
     )
 }

@@ -1,6 +1,6 @@
-//! float64 in double-word arithmetic: the formulas with what rounding loses carried along, for any x
-//! and gradient, within 1.1 (mish), 2 (mish′) and 2.1 ULP (mish″). `docs/derivation.md`, "Double words" and
-//! "Powers of two".
+//! float64 in double-word arithmetic: the formulas with what rounding loses carried along, for any
+//! x and gradient; mish within 2 ULP, its derivatives within 3. `docs/derivation.md`, "Double
+//! words" and "Powers of two".
 //!
 //! Nothing wider is at hand, so every quantity whose rounding would show is an unevaluated sum of
 //! two numbers (`a`, `a_low`), and the power of two in e is kept apart and applied last, so that

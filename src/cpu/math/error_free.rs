@@ -1,12 +1,12 @@
 //! Error-free transforms: a rounded sum or product and exactly what rounding cut off, for float32
 //! and float64 alike; `docs/derivation.md`, "Double words".
 //!
-//! Exact while nothing overflows and what is cut off is no subnormal number's fraction. None may be
-//! simplified by algebra, which Rust's compiler never does.
+//! Exact while nothing overflows and what a product's rounding cuts off is a normal number.
 
 use super::Real;
 
-/// FastTwoSum (Dekker): the sum, and what rounding it cut off, for |a| ≥ |b| or a = 0.
+/// FastTwoSum (Dekker): the sum, and what rounding it cut off, wherever a − sum is exact: for
+/// |a| ≥ |b|, and, of a 1 or 1/2 below a larger b, as long as the sum has a place for its bit.
 #[inline(always)]
 pub fn fast_two_sum<F: Real>(a: F, b: F) -> (F, F) {
     let sum = a + b;

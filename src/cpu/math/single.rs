@@ -1,7 +1,7 @@
 //! float32: mish and mish′ with the bits that rounding loses carried along in `f32`, whose vectors
-//! hold twice as many as `f64`'s, within 1 and 2 ULP; mish′ and mish″ of the double backward by
-//! the plain formulas in `f64`, within 0.6. `docs/derivation.md`, "Four ways to evaluate the
-//! formulas".
+//! hold twice as many as `f64`'s; mish′ and mish″ of the double backward by the plain formulas in
+//! `f64`. mish within 1 ULP, its derivatives within 2. `docs/derivation.md`, "Four ways to evaluate
+//! the formulas".
 
 use super::compensated::{self, Limits};
 use super::plain::ordered_product;

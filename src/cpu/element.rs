@@ -3,98 +3,128 @@
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 
-use super::math::{Block, Guarded, Lean, Method, Ordered, Paired, Plain, Single, Widened};
+use super::math::{
+    Block, Compensated, DoubleWord, Guarded, Method, Ordered, Plain, Single, Widened,
+};
+use crate::catalogue::Dtype;
+
+/// Bytes per element: what copies, tables and steps of this backend are made for.
+pub(super) const SIZES: [usize; 3] = [2, 4, 8];
+
+const _: () = {
+    let mut i = 0;
+    while i < Dtype::ALL.len() {
+        let size = Dtype::ALL[i].size();
+        assert!(size == SIZES[0] || size == SIZES[1] || size == SIZES[2]);
+        i += 1;
+    }
+};
 
 /// An element as it lies in memory.
 pub(super) trait Stored: Copy + Default {
+    /// What the catalogue calls it.
+    const DTYPE: Dtype;
     /// How the formulas are evaluated.
     type Method: Method;
-    /// Widens a block. `HW` says that the code is compiled for a
-    /// machine with instructions for it.
-    fn load<const HW: bool, const N: usize>(from: &[Self; N], to: &mut Block<Self::Method, N>);
+    /// Widens a block. `HAS_FMA` says that the code is compiled for a machine with a fused
+    /// multiply-add, and so with instructions for this.
+    fn load<const HAS_FMA: bool, const N: usize>(from: &[Self; N], to: &mut Block<Self::Method, N>);
     /// A block to read from: itself, where memory has it as the arithmetic does.
     #[inline(always)]
-    fn view<'a, const HW: bool, const N: usize>(
+    fn view<'a, const HAS_FMA: bool, const N: usize>(
         from: &'a [Self; N],
         to: &'a mut Block<Self::Method, N>,
     ) -> &'a Block<Self::Method, N> {
-        Self::load::<HW, N>(from, to);
+        Self::load::<HAS_FMA, N>(from, to);
         to
     }
     /// Rounds a block to the nearest representable values, ties to even.
-    fn store<const HW: bool, const N: usize>(from: &Block<Self::Method, N>, to: &mut [Self; N]);
+    fn store<const HAS_FMA: bool, const N: usize>(
+        from: &Block<Self::Method, N>,
+        to: &mut [Self; N],
+    );
 }
 
 impl Stored for f64 {
-    type Method = Guarded<Lean, Paired>;
+    const DTYPE: Dtype = Dtype::F64;
+    type Method = Guarded<Compensated, DoubleWord>;
     #[inline(always)]
-    fn load<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
+    fn load<const HAS_FMA: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
         *to = *from;
     }
     #[inline(always)]
-    fn view<'a, const HW: bool, const N: usize>(
+    fn view<'a, const HAS_FMA: bool, const N: usize>(
         from: &'a [f64; N],
         _: &'a mut [f64; N],
     ) -> &'a [f64; N] {
         from
     }
     #[inline(always)]
-    fn store<const HW: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
+    fn store<const HAS_FMA: bool, const N: usize>(from: &[f64; N], to: &mut [f64; N]) {
         *to = *from;
     }
 }
 
 impl Stored for f32 {
+    const DTYPE: Dtype = Dtype::F32;
     type Method = Guarded<Single, Widened>;
     #[inline(always)]
-    fn load<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {
+    fn load<const HAS_FMA: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {
         *to = *from;
     }
     #[inline(always)]
-    fn view<'a, const HW: bool, const N: usize>(
+    fn view<'a, const HAS_FMA: bool, const N: usize>(
         from: &'a [f32; N],
         _: &'a mut [f32; N],
     ) -> &'a [f32; N] {
         from
     }
     #[inline(always)]
-    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {
+    fn store<const HAS_FMA: bool, const N: usize>(from: &[f32; N], to: &mut [f32; N]) {
         *to = *from;
     }
 }
 
 impl Stored for f16 {
+    const DTYPE: Dtype = Dtype::F16;
     type Method = Plain<f32>;
     #[inline(always)]
-    fn load<const HW: bool, const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
+    fn load<const HAS_FMA: bool, const N: usize>(from: &[f16; N], to: &mut [f32; N]) {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        if HW {
+        if HAS_FMA {
             // `half` asks for the instruction once per vector and calls it through a function;
             // on AArch64 it asks for more than conversions need.
             return convert(from, to, hardware::widen);
         }
-        from.convert_to_f32_slice(to);
+        widen(from, to);
     }
     #[inline(always)]
-    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
+    fn store<const HAS_FMA: bool, const N: usize>(from: &[f32; N], to: &mut [f16; N]) {
         #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-        if HW {
+        if HAS_FMA {
             return convert(from, to, hardware::narrow);
         }
         to.convert_from_f32_slice(from);
     }
 }
 
+/// Without instructions for it; no part of the loop, which it would crowd.
+#[inline(never)]
+fn widen(from: &[f16], to: &mut [f32]) {
+    from.convert_to_f32_slice(to);
+}
+
 impl Stored for bf16 {
+    const DTYPE: Dtype = Dtype::BF16;
     type Method = Guarded<Ordered, Plain<f64>>;
     #[inline(always)]
-    fn load<const HW: bool, const N: usize>(from: &[bf16; N], to: &mut [f32; N]) {
+    fn load<const HAS_FMA: bool, const N: usize>(from: &[bf16; N], to: &mut [f32; N]) {
         for i in 0..N {
             to[i] = f32::from_bits(u32::from(from[i].to_bits()) << 16);
         }
     }
     #[inline(always)]
-    fn store<const HW: bool, const N: usize>(from: &[f32; N], to: &mut [bf16; N]) {
+    fn store<const HAS_FMA: bool, const N: usize>(from: &[f32; N], to: &mut [bf16; N]) {
         for i in 0..N {
             to[i] = nearest(from[i]);
         }
@@ -198,6 +228,7 @@ fn convert<From, To, const N: usize>(
     to: &mut [To; N],
     vector: impl Fn(&[From; WIDTH], &mut [To; WIDTH]),
 ) {
+    const { assert!(N.is_multiple_of(WIDTH), "elements that nobody converts") }
     let from = from.as_chunks().0.iter();
     let to = to.as_chunks_mut().0.iter_mut();
     from.zip(to).for_each(|(from, to)| vector(from, to));

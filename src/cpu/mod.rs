@@ -4,6 +4,7 @@ mod element;
 mod float_mode;
 mod kernel;
 pub mod math;
+mod operation;
 mod pages;
 mod pool;
 mod simd;

@@ -7,12 +7,16 @@
 use std::ffi::c_void;
 use std::ops::Range;
 
+use super::element::SIZES;
+
 /// Bytes of an output below which nothing is asked: an allocator hands out small blocks again.
 const LARGE: usize = 1 << 20;
 
 /// Bytes asked for at once: the system zeroes them, and they should still be in a core's cache
 /// when they are written.
 pub(super) const STEP: usize = 256 * 1024;
+
+const _: () = assert!(STEP.is_multiple_of(SIZES[2]), "an element in two steps");
 
 /// Whether an output's pages are missing, judged by the one in the middle.
 pub(super) fn is_fresh(output: *mut c_void, bytes: usize) -> bool {

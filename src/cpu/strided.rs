@@ -1,7 +1,13 @@
-//! Strided operands: gather a block, run the contiguous kernel on it, scatter the results.
+//! Strided operands: gather a block, run the contiguous kernel on it, scatter the results. So there
+//! is one loop that computes, `kernel.rs`, and an operation is described once for both.
+//!
+//! An operand that is broadcast along the rows has an inner step of 0 and is gathered like any
+//! other: `len` copies of one value. Where an operation takes an operand as one value per run (see
+//! `kernel.rs`), its address is enough, and nothing is gathered for it.
 
 use std::ffi::c_void;
 
+use super::element::SIZES;
 use super::kernel::{BLOCK, Kernel, Pointers};
 use crate::catalogue::{Dtype, MAX_OPERANDS};
 use crate::job::{Job, MAX_DIMS, Strided};
@@ -10,6 +16,8 @@ use crate::job::{Job, MAX_DIMS, Strided};
 #[repr(align(64))]
 #[derive(Clone, Copy)]
 struct Scratch([u64; BLOCK]);
+
+const _: () = assert!(SIZES[2] <= size_of::<u64>(), "a block overruns its scratch");
 
 /// Computes the elements `start .. start + len` of the job, counted in C order of its shape.
 ///
@@ -20,9 +28,9 @@ pub(super) unsafe fn run(job: &Job, layout: &Strided, kernel: Kernel, start: usi
     let row = layout.shape[inner] as usize;
     let mut cursor = Cursor::at(layout, start / row);
     let mut column = start % row;
-    let mut left = len;
-    while left > 0 {
-        let count = (row - column).min(left);
+    let mut remaining = len;
+    while remaining > 0 {
+        let count = (row - column).min(remaining);
         let mut pointers = job.pointers;
         for (i, _, pointer) in job.present() {
             let elements = cursor.offsets[i] + column as i64 * layout.strides[i][inner];
@@ -31,7 +39,7 @@ pub(super) unsafe fn run(job: &Job, layout: &Strided, kernel: Kernel, start: usi
         }
         // SAFETY: the row lies inside the job's extents.
         unsafe { run_row(job, layout, kernel, pointers, count) };
-        left -= count;
+        remaining -= count;
         column = 0;
         cursor.advance(layout);
     }
@@ -94,6 +102,7 @@ unsafe fn copy(
             }
         }
     }
+    const _: () = assert!(matches!(SIZES, [2, 4, 8]), "a size that is not copied");
     // SAFETY: element size and alignment are those of the data type.
     unsafe {
         match dtype.size() {

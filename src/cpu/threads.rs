@@ -3,6 +3,8 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use super::element::SIZES;
+use super::kernel::BLOCK;
 use super::{float_mode, pool};
 use crate::catalogue::{Dtype, Op};
 use crate::hooks;
@@ -14,7 +16,7 @@ static REQUESTED: AtomicU32 = AtomicU32::new(0);
 /// AVX2, and processors with AVX-512. Without vectors it is a multiple of that.
 const fn picoseconds(op: Op, dtype: Dtype) -> u64 {
     // In the order of `Op::ALL`.
-    const BY_OP: [[u64; 3]; Op::ALL.len()] =
+    const BY_OP: [[u64; SIZES.len()]; Op::ALL.len()] =
         [[450, 600, 1500], [500, 900, 2200], [900, 1400, 3500]];
     let [narrow, single, double] = BY_OP[op as usize];
     match dtype.size() {
@@ -33,11 +35,13 @@ const PART: u64 = 3_000;
 /// which nobody can see from here, ten to a hundred. PyTorch's own operators begin at 2¹⁵ elements.
 const REGION: (u64, u64) = (7_000, 100);
 
-/// Chunks begin at multiples of this many elements: whole vectors and cache lines.
+/// Chunks begin at multiples of this many elements: whole blocks and cache lines.
 const STEP: usize = 512;
+const _: () = assert!(STEP.is_multiple_of(BLOCK) && (STEP * SIZES[0]).is_multiple_of(64));
 
 /// Elements per chunk at most: a chunk's operands stay within a core's L2 cache.
 const CHUNK: usize = 16 * 1024;
+const _: () = assert!(CHUNK.is_multiple_of(STEP));
 
 /// Chunks per thread, if they do not get too large: they even out interruptions and a helper's
 /// late start.

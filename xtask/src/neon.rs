@@ -38,10 +38,18 @@ pub fn kernels(disassembly: &str) -> Vec<(String, Result<String>)> {
     let functions = read(disassembly);
     let mut results = Vec::new();
     for (dtype, element) in ELEMENTS {
-        for operation in Op::ALL.map(Op::name) {
-            let function = format!("mish::cpu::kernel::{operation}::<{element}, true>");
-            let result = match functions.get(function.as_str()) {
-                Some(code) => judge(code, operation, dtype),
+        for operation in Op::ALL {
+            let function = format!(
+                "mish::cpu::kernel::run::<mish::cpu::math::{}, {element}, true, ",
+                operation.class()
+            );
+            let operation = operation.name();
+            // The numbers of operands follow.
+            let result = match functions
+                .iter()
+                .find(|(name, _)| name.starts_with(&function))
+            {
+                Some((_, code)) => judge(code, operation, dtype),
                 None => Err(anyhow::anyhow!("the library has no {function}")),
             };
             results.push((format!("{operation} {dtype}"), result));
@@ -148,13 +156,13 @@ mod tests {
     use super::*;
 
     const TEXT: &str = "\
-00000000000012a0 <mish::cpu::kernel::forward::<f32, true>>:
+00000000000012a0 <mish::cpu::kernel::run::<mish::cpu::math::Forward, f32, true, 1, 1>>:
     12a0:\tfmla\tv2.4s, v1.4s, v0.4s
     12a4:\tfmls\tv2.4s, v1.4s, v0.s[1]
     12a8:\tfmadd\td7, d2, d6, d2
-    12ac:\tb.eq\t12b8 <mish::cpu::kernel::forward::<f32, true>+0x18>  // b.none
-    12b0:\tb\t12a0 <mish::cpu::kernel::forward::<f32, true>>
-    12b4:\tb\t12a4 <mish::cpu::kernel::forward::<f32, true>+0x4>
+    12ac:\tb.eq\t12b8 <mish::cpu::kernel::run::<mish::cpu::math::Forward, f32, true, 1, 1>+0x18>  // b.none
+    12b0:\tb\t12a0 <mish::cpu::kernel::run::<mish::cpu::math::Forward, f32, true, 1, 1>>
+    12b4:\tb\t12a4 <mish::cpu::kernel::run::<mish::cpu::math::Forward, f32, true, 1, 1>+0x4>
     12b8:\tbl\t26d620 <memcpy@plt>
     12bc:\tbl\t26d630 <fmaf@plt>
     12c0:\tret
@@ -167,7 +175,8 @@ mod tests {
     fn reads_functions() {
         let functions = read(TEXT);
         assert_eq!(functions.len(), 2);
-        let code = &functions["mish::cpu::kernel::forward::<f32, true>"];
+        let code =
+            &functions["mish::cpu::kernel::run::<mish::cpu::math::Forward, f32, true, 1, 1>"];
         assert_eq!(code.counts["fmla 4s"], 1);
         assert_eq!(code.counts["fmls 4s"], 1);
         assert_eq!(code.counts["fmadd"], 1);

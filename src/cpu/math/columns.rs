@@ -1,4 +1,5 @@
 //! Intermediate results of a block, each part in an array of its own, as vector code wants it.
+//! Computes nothing: the steps of `compensated.rs` and `double_word.rs` store and load here.
 
 /// An intermediate result of several numbers.
 pub trait Parts<F, const N: usize> {

@@ -1,11 +1,13 @@
-//! A quick method for most elements, a general one for the rest.
+//! A fast method for most elements and a careful one for the rest: float64, float32 and bfloat16,
+//! each within the bounds of the method that an element is left to (`docs/derivation.md`,
+//! "Thresholds").
 
 use std::marker::PhantomData;
 
-use super::{Block, Method, Real};
+use super::{Backward, Block, Core, DoubleBackward, Forward, Method, Real};
 
 /// A method that is right for elements in the middle of the range of exponents.
-pub trait Quick: Method {
+pub trait Restricted: Method {
     /// From here on [`Method::forward`] is right, and for NaN.
     const FORWARD_MIN: Self::Number;
     /// From here on [`Method::backward`] is, and for NaN.
@@ -14,7 +16,7 @@ pub trait Quick: Method {
     fn covers_double_backward(grad_grad_x: Self::Number, x: Self::Number) -> bool;
 }
 
-/// A number as the general method sees it.
+/// A number as the careful method sees it.
 pub trait Widen<W>: Real {
     /// The same value.
     fn widen(self) -> W;
@@ -61,21 +63,38 @@ impl Widen<f64> for f32 {
     }
 }
 
-/// `Q` where it covers an element, else `W`. What an element's result is does not depend on the
-/// others: blocks with an element that `Q` does not cover are computed by both.
-pub struct Guarded<Q, W>(PhantomData<(Q, W)>);
+/// `Fast` where it covers an element, else `Careful`. What an element's result is does not depend on
+/// the others: blocks with an element that `Fast` does not cover are computed by both.
+///
+/// It decides by the arguments, which is what an operation's prologue has made of its inputs.
+pub struct Guarded<Fast, Careful>(PhantomData<(Fast, Careful)>);
 
-impl<Q: Quick, W: Method> Guarded<Q, W>
+impl<Fast: Restricted, Careful: Method> Guarded<Fast, Careful>
 where
-    Q::Number: Widen<W::Number>,
+    Fast::Number: Widen<Careful::Number>,
 {
     #[inline(always)]
-    fn widen<const N: usize>(block: &Block<Q, N>) -> Block<W, N> {
-        let mut wide = [W::Number::default(); N];
+    fn widen<const N: usize>(block: &Block<Fast, N>) -> Block<Careful, N> {
+        let mut wide = [Careful::Number::default(); N];
         for i in 0..N {
             wide[i] = block[i].widen();
         }
         wide
+    }
+
+    /// What `Careful` makes of a block.
+    #[inline(always)]
+    fn careful<C, const HAS_FMA: bool, const N: usize, const A: usize, const R: usize>(
+        arguments: [Block<Careful, N>; A],
+    ) -> [Block<Careful, N>; R]
+    where
+        C: Core<A, R>,
+    {
+        let mut scratch = Careful::Scratch::<N>::default();
+        let mut results = [[Careful::Number::default(); N]; R];
+        let (wide, careful) = (arguments.each_ref(), results.each_mut());
+        C::evaluate::<Careful, HAS_FMA, N>(&mut scratch, wide, careful);
+        results
     }
 }
 
@@ -86,9 +105,15 @@ const LANES: usize = 16;
 /// May deny it of a block that holds a NaN.
 #[inline(always)]
 fn none_below<F: Real, const N: usize>(min: F, x: &[F; N]) -> bool {
-    let (&first, rest) = x.as_chunks::<LANES>().0.split_first().unwrap();
-    let mut lowest = first;
-    for part in rest {
+    const {
+        assert!(
+            N > 0 && N.is_multiple_of(LANES),
+            "elements that nobody looks at"
+        )
+    }
+    let parts = x.as_chunks::<LANES>().0;
+    let mut lowest = parts[0];
+    for part in &parts[1..] {
         for i in 0..LANES {
             lowest[i] = lowest[i].at_most(part[i]);
         }
@@ -113,81 +138,72 @@ fn all<const N: usize>(covers: impl Fn(usize) -> bool) -> bool {
     missed == 0
 }
 
-impl<Q: Quick, W: Method> Method for Guarded<Q, W>
+impl<Fast: Restricted, Careful: Method> Method for Guarded<Fast, Careful>
 where
-    Q::Number: Widen<W::Number>,
+    Fast::Number: Widen<Careful::Number>,
 {
-    type Number = Q::Number;
-    type Scratch<const N: usize> = Q::Scratch<N>;
+    type Number = Fast::Number;
+    type Scratch<const N: usize> = Fast::Scratch<N>;
 
     #[inline(always)]
-    fn forward<const HW: bool, const N: usize>(
-        scratch: &mut Q::Scratch<N>,
-        x: &Block<Q, N>,
-        y: &mut Block<Q, N>,
+    fn forward<const HAS_FMA: bool, const N: usize>(
+        scratch: &mut Fast::Scratch<N>,
+        [x]: [&Block<Fast, N>; 1],
+        [y]: [&mut Block<Fast, N>; 1],
     ) {
-        Q::forward::<HW, N>(scratch, x, y);
-        if none_below(Q::FORWARD_MIN, x) {
+        Fast::forward::<HAS_FMA, N>(scratch, [x], [y]);
+        if none_below(Fast::FORWARD_MIN, x) {
             return;
         }
-        let mut wide_y = [W::Number::default(); N];
-        let wide_x = Self::widen(x);
-        W::forward::<HW, N>(&mut W::Scratch::<N>::default(), &wide_x, &mut wide_y);
+        let [careful] = Self::careful::<Forward, HAS_FMA, N, _, _>([Self::widen(x)]);
         for i in 0..N {
-            if x[i] < Q::FORWARD_MIN {
-                y[i] = Widen::narrow(wide_y[i]);
+            if x[i] < Fast::FORWARD_MIN {
+                y[i] = Widen::narrow(careful[i]);
             }
         }
     }
 
     #[inline(always)]
-    fn backward<const HW: bool, const N: usize>(
-        scratch: &mut Q::Scratch<N>,
-        grad_y: &Block<Q, N>,
-        x: &Block<Q, N>,
-        grad_x: &mut Block<Q, N>,
+    fn backward<const HAS_FMA: bool, const N: usize>(
+        scratch: &mut Fast::Scratch<N>,
+        [grad_y, x]: [&Block<Fast, N>; 2],
+        [grad_x]: [&mut Block<Fast, N>; 1],
     ) {
-        Q::backward::<HW, N>(scratch, grad_y, x, grad_x);
-        if none_below(Q::BACKWARD_MIN, x) {
+        Fast::backward::<HAS_FMA, N>(scratch, [grad_y, x], [grad_x]);
+        if none_below(Fast::BACKWARD_MIN, x) {
             return;
         }
-        let mut wide_grad_x = [W::Number::default(); N];
-        W::backward::<HW, N>(
-            &mut W::Scratch::<N>::default(),
-            &Self::widen(grad_y),
-            &Self::widen(x),
-            &mut wide_grad_x,
-        );
+        let wide = [Self::widen(grad_y), Self::widen(x)];
+        let [careful] = Self::careful::<Backward, HAS_FMA, N, _, _>(wide);
         for i in 0..N {
-            if x[i] < Q::BACKWARD_MIN {
-                grad_x[i] = Widen::narrow(wide_grad_x[i]);
+            if x[i] < Fast::BACKWARD_MIN {
+                grad_x[i] = Widen::narrow(careful[i]);
             }
         }
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool, const N: usize>(
-        scratch: &mut Q::Scratch<N>,
-        [grad_grad_x, grad_y, x]: [&Block<Q, N>; 3],
-        [grad_grad_y, grad_x]: [&mut Block<Q, N>; 2],
+    fn double_backward<const HAS_FMA: bool, const N: usize>(
+        scratch: &mut Fast::Scratch<N>,
+        [grad_grad_x, grad_y, x]: [&Block<Fast, N>; 3],
+        [grad_grad_y, grad_x]: [&mut Block<Fast, N>; 2],
     ) {
-        let inputs = [grad_grad_x, grad_y, x];
-        Q::double_backward::<HW, N>(scratch, inputs, [grad_grad_y, grad_x]);
-        let covers = |i| Q::covers_double_backward(grad_grad_x[i], x[i]);
+        let arguments = [grad_grad_x, grad_y, x];
+        Fast::double_backward::<HAS_FMA, N>(scratch, arguments, [grad_grad_y, grad_x]);
+        let covers = |i| Fast::covers_double_backward(grad_grad_x[i], x[i]);
         if all::<N>(covers) {
             return;
         }
-        let [mut wide_grad_grad_y, mut wide_grad_x] = [[W::Number::default(); N]; 2];
-        let wide = inputs.map(|block| Self::widen(block));
-        W::double_backward::<HW, N>(
-            &mut W::Scratch::<N>::default(),
-            [&wide[0], &wide[1], &wide[2]],
-            [&mut wide_grad_grad_y, &mut wide_grad_x],
-        );
+        let wide = [
+            Self::widen(grad_grad_x),
+            Self::widen(grad_y),
+            Self::widen(x),
+        ];
+        let [first, second] = Self::careful::<DoubleBackward, HAS_FMA, N, _, _>(wide);
         for i in 0..N {
             if !covers(i) {
-                grad_grad_y[i] = Widen::narrow(wide_grad_grad_y[i]);
-                grad_x[i] = Widen::narrow(wide_grad_x[i]);
+                grad_grad_y[i] = Widen::narrow(first[i]);
+                grad_x[i] = Widen::narrow(second[i]);
             }
         }
     }
@@ -198,7 +214,7 @@ mod tests {
     use crate::{backward, double_backward, forward};
 
     /// What an element's result is does not depend on its neighbours, not even if they are
-    /// signalling NaNs. No quick method covers the far ones, nor −∞.
+    /// signalling NaNs. No fast method covers the far ones, nor −∞.
     macro_rules! beside_nans {
         ($name:ident, $type:ty, $nan:expr, $far:expr) => {
             #[test]

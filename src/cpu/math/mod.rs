@@ -1,6 +1,8 @@
-//! Mish and its first two derivatives.
+//! Mish and its first two derivatives on blocks of numbers, for every element type, within the
+//! bounds of `catalogue::accuracy` (`docs/accuracy.md`); derived in `docs/derivation.md`,
+//! "Identities".
 //!
-//! With e = eˣ, z = 1 + e, δ = z² + 1 and w = 1/δ (`docs/derivation.md`):
+//! With e = eˣ, z = 1 + e, δ = z² + 1 and w = 1/δ:
 //!
 //! ```text
 //! mish   = x·e·(z + 1)·w
@@ -11,34 +13,38 @@
 //! One exponential and one division serve all three. Either an element is computed in a type with
 //! bits to spare, so that only the final rounding shows: [`Plain`] evaluates the formulas as they
 //! stand, in `f32` for the 16-bit types and in `f64` for mish′ and mish″ of float32's double
-//! backward. Or the lost bits that show are carried along: by [`Lean`] in `f64`, by [`Single`] in
-//! `f32`. Where the arithmetic has the same exponents as the element, those near the ends of the
-//! range, where it would overflow or lose bits on the way, are left by [`Guarded`] to a second
-//! method, `Plain<f64>` or [`Paired`]. Everything else is branch-free, so that the loops vectorise,
-//! and cut into steps that run one after the other over a block, so that the dependency chain of an
-//! element within a step is short enough for a CPU to overlap many elements.
+//! backward. Or the lost bits that show are carried along: by [`Compensated`] in `f64`, by
+//! [`Single`] in `f32`. Where the arithmetic has the same exponents as the element, those near the
+//! ends of the range, where it would overflow or lose bits on the way, are left by [`Guarded`] to a
+//! second method, `Plain<f64>` or [`DoubleWord`]. Everything else is branch-free, so that the loops
+//! vectorise, and cut into steps that run one after the other over a block, so that the dependency
+//! chain of an element within a step is short enough for a CPU to overlap many elements.
 
 mod columns;
+mod compensated;
 mod constants;
+mod double_word;
+mod error_free;
 mod guarded;
-mod lean;
-mod paired;
 mod plain;
 mod real;
 mod single;
 
-pub use guarded::{Guarded, Quick};
-pub use lean::Lean;
-pub use paired::Paired;
+pub use compensated::Compensated;
+pub use double_word::DoubleWord;
+pub use guarded::{Guarded, Restricted};
 pub use plain::{Ordered, Plain};
 pub use real::Real;
 pub use single::{Single, Widened};
 
+use crate::catalogue::Op;
+
 /// The numbers of a block of `N` elements.
 pub type Block<M, const N: usize> = [<M as Method>::Number; N];
 
-/// A way to evaluate the formulas for a block of `N` elements. `HW` says that the
-/// code is compiled for a machine with a fused multiply-add.
+/// A way to evaluate the formulas for a block of `N` elements. `HAS_FMA` says that the code is
+/// compiled for a machine with a fused multiply-add. Arguments and results are in the order of the
+/// catalogue's operands.
 pub trait Method {
     /// The type of the arithmetic.
     type Number: Copy + Default;
@@ -46,25 +52,61 @@ pub trait Method {
     type Scratch<const N: usize>: Default;
 
     /// y = `mish(x)`.
-    fn forward<const HW: bool, const N: usize>(
+    fn forward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Self::Scratch<N>,
-        x: &Block<Self, N>,
-        y: &mut Block<Self, N>,
+        arguments: [&Block<Self, N>; 1],
+        results: [&mut Block<Self, N>; 1],
     );
     /// grad_x = `grad_y · mish′(x)`.
-    fn backward<const HW: bool, const N: usize>(
+    fn backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Self::Scratch<N>,
-        grad_y: &Block<Self, N>,
-        x: &Block<Self, N>,
-        grad_x: &mut Block<Self, N>,
+        arguments: [&Block<Self, N>; 2],
+        results: [&mut Block<Self, N>; 1],
     );
-    /// (grad_grad_y, grad_x) = `(grad_grad_x · mish′(x), grad_grad_x · grad_y · mish″(x))`;
-    /// `inputs` are (grad_grad_x, grad_y, x).
-    fn double_backward<const HW: bool, const N: usize>(
+    /// (grad_grad_y, grad_x) = `(grad_grad_x · mish′(x), grad_grad_x · grad_y · mish″(x))`.
+    fn double_backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Self::Scratch<N>,
-        inputs: [&Block<Self, N>; 3],
-        outputs: [&mut Block<Self, N>; 2],
+        arguments: [&Block<Self, N>; 3],
+        results: [&mut Block<Self, N>; 2],
     );
+}
+
+/// Which of a [`Method`]'s functions, as a type: what calls it is written once for all of them.
+pub trait Core<const ARGUMENTS: usize, const RESULTS: usize> {
+    /// The operation that is this function and nothing around it.
+    const OP: Op;
+
+    /// Evaluates it for a block.
+    fn evaluate<M: Method, const HAS_FMA: bool, const N: usize>(
+        scratch: &mut M::Scratch<N>,
+        arguments: [&Block<M, N>; ARGUMENTS],
+        results: [&mut Block<M, N>; RESULTS],
+    );
+}
+
+macro_rules! cores {
+    ($($name:ident = $function:ident: $arguments:literal -> $results:literal;)*) => {$(
+        #[doc = concat!("[`Method::", stringify!($function), "`].")]
+        pub struct $name;
+
+        impl Core<$arguments, $results> for $name {
+            const OP: Op = Op::$name;
+
+            #[inline(always)]
+            fn evaluate<M: Method, const HAS_FMA: bool, const N: usize>(
+                scratch: &mut M::Scratch<N>,
+                arguments: [&Block<M, N>; $arguments],
+                results: [&mut Block<M, N>; $results],
+            ) {
+                M::$function::<HAS_FMA, N>(scratch, arguments, results);
+            }
+        }
+    )*};
+}
+cores! {
+    Forward = forward: 1 -> 1;
+    Backward = backward: 2 -> 1;
+    DoubleBackward = double_backward: 3 -> 2;
 }
 
 /// The values of x that an operation tells apart.

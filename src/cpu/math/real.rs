@@ -1,4 +1,6 @@
-//! The two types arithmetic is done in, and the constants that depend on them.
+//! The two types that arithmetic is done in, `f32` and `f64`, with what depends on them: the
+//! exponential's parts, eʳ within 2⁻²³·⁶ or 2⁻²⁹ for [`super::Plain`], within 2⁻²⁸ or 2⁻⁵⁷·⁹ for the
+//! methods that carry lost bits along. `docs/derivation.md`, "The exponential".
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -51,10 +53,10 @@ pub trait Real:
     /// `self·b + c` for a machine that cannot do it in one instruction: not always rounded once,
     /// but well within what [`super::Plain`] has to spare.
     fn unfused(self, b: Self, c: Self) -> Self;
-    /// x − k·ln 2.
-    fn reduce<const HW: bool>(x: Self, k: Self) -> Self;
+    /// Cody and Waite's reduction: r = x − k·ln 2.
+    fn cody_waite<const HAS_FMA: bool>(x: Self, k: Self) -> Self;
     /// eʳ for |r| ≤ ln 2/2, as exactly as [`super::Plain`] needs it.
-    fn exp_reduced<const HW: bool>(r: Self) -> Self;
+    fn exp_reduced<const HAS_FMA: bool>(r: Self) -> Self;
     /// 2ᵏ for an integer k given as k + [`Real::MAGIC`], where that is a normal number.
     fn exp2_biased(k: Self) -> Self;
     /// 2ᵏ⁻¹ for an integer k given as k + [`Real::MAGIC_HALF`], where that is a normal number.
@@ -78,16 +80,20 @@ pub trait Real:
 
 /// `a·b + c`: [`Real::fused`] where the machine has it, else [`Real::unfused`].
 #[inline(always)]
-pub fn multiply_add<const HW: bool, F: Real>(a: F, b: F, c: F) -> F {
-    if HW { a.fused(b, c) } else { a.unfused(b, c) }
+pub fn multiply_add<const HAS_FMA: bool, F: Real>(a: F, b: F, c: F) -> F {
+    if HAS_FMA {
+        a.fused(b, c)
+    } else {
+        a.unfused(b, c)
+    }
 }
 
 /// The polynomial in `r` with these coefficients, highest power first.
 #[inline(always)]
-pub fn polynomial<const HW: bool, F: Real, const N: usize>(coefficients: [F; N], r: F) -> F {
+pub fn polynomial<const HAS_FMA: bool, F: Real, const N: usize>(coefficients: [F; N], r: F) -> F {
     let mut sum = coefficients[0];
     for &coefficient in &coefficients[1..] {
-        sum = multiply_add::<HW, F>(sum, r, coefficient);
+        sum = multiply_add::<HAS_FMA, F>(sum, r, coefficient);
     }
     sum
 }
@@ -122,14 +128,14 @@ impl Real for f32 {
     }
 
     #[inline(always)]
-    fn reduce<const HW: bool>(x: f32, k: f32) -> f32 {
-        let r = multiply_add::<HW, f32>(k, -constants::LN2_HIGH_F32, x);
-        multiply_add::<HW, f32>(k, -constants::LN2_LOW_F32, r)
+    fn cody_waite<const HAS_FMA: bool>(x: f32, k: f32) -> f32 {
+        let r = multiply_add::<HAS_FMA, f32>(k, -constants::LN2_HIGH_F32, x);
+        multiply_add::<HAS_FMA, f32>(k, -constants::LN2_LOW_F32, r)
     }
 
     #[inline(always)]
-    fn exp_reduced<const HW: bool>(r: f32) -> f32 {
-        polynomial::<HW, _, _>(constants::EXP_F32, r)
+    fn exp_reduced<const HAS_FMA: bool>(r: f32) -> f32 {
+        polynomial::<HAS_FMA, _, _>(constants::EXP_F32, r)
     }
 
     #[inline(always)]
@@ -181,14 +187,14 @@ impl Real for f64 {
     }
 
     #[inline(always)]
-    fn reduce<const HW: bool>(x: f64, k: f64) -> f64 {
+    fn cody_waite<const HAS_FMA: bool>(x: f64, k: f64) -> f64 {
         // One term of ln 2 leaves 2⁻⁵⁵·|k|, nothing beside float32's 2⁻²⁴.
-        multiply_add::<HW, f64>(k, -constants::LN2_HIGH_F64, x)
+        multiply_add::<HAS_FMA, f64>(k, -constants::LN2_HIGH_F64, x)
     }
 
     #[inline(always)]
-    fn exp_reduced<const HW: bool>(r: f64) -> f64 {
-        polynomial::<HW, _, _>(constants::EXP_F64, r)
+    fn exp_reduced<const HAS_FMA: bool>(r: f64) -> f64 {
+        polynomial::<HAS_FMA, _, _>(constants::EXP_F64, r)
     }
 
     #[inline(always)]

@@ -1,20 +1,21 @@
-//! float32: forward and backward in pairs of f32, whose vectors hold twice as many; the rest in
-//! f64.
+//! float32: mish and mish′ with the bits that rounding loses carried along in `f32`, whose vectors
+//! hold twice as many as `f64`'s; mish′ and mish″ of the double backward by the plain formulas in
+//! `f64`. mish within 1 ULP, its derivatives within 2. `docs/derivation.md`, "Four ways to evaluate
+//! the formulas".
 
-use super::guarded::Quick;
-use super::lean::{self, Limits};
+use super::compensated::{self, Limits};
 use super::plain::ordered_product;
-use super::{Block, Method, Plain};
+use super::{Backward, Block, Core, DoubleBackward, Forward, Method, Plain, Restricted};
 
-/// A block's numbers in f64, rounded to f32 at the end.
+/// The plain formulas in f64, rounded to f32 at the end.
 pub struct Widened;
 
 /// The scratch of [`Widened`].
 #[repr(align(64))]
 pub struct Wide<const N: usize> {
     scratch: <Plain<f64> as Method>::Scratch<N>,
-    inputs: [[f64; N]; 3],
-    outputs: [[f64; N]; 2],
+    arguments: [[f64; N]; 3],
+    results: [[f64; N]; 2],
 }
 
 impl<const N: usize> Default for Wide<N> {
@@ -22,23 +23,38 @@ impl<const N: usize> Default for Wide<N> {
     fn default() -> Self {
         Wide {
             scratch: Default::default(),
-            inputs: [[0.0; N]; 3],
-            outputs: [[0.0; N]; 2],
+            arguments: [[0.0; N]; 3],
+            results: [[0.0; N]; 2],
         }
     }
 }
 
-#[inline(always)]
-fn widen<const N: usize>(from: &[f32; N], to: &mut [f64; N]) {
-    for i in 0..N {
-        to[i] = f64::from(from[i]);
-    }
-}
-
-#[inline(always)]
-fn round<const N: usize>(from: &[f64; N], to: &mut [f32; N]) {
-    for i in 0..N {
-        to[i] = from[i] as f32;
+impl<const N: usize> Wide<N> {
+    /// Evaluates the core `C`.
+    #[inline(always)]
+    fn evaluate<C, const HAS_FMA: bool, const A: usize, const R: usize>(
+        &mut self,
+        arguments: [&[f32; N]; A],
+        results: [&mut [f32; N]; R],
+    ) where
+        C: Core<A, R>,
+    {
+        const { assert!(A <= 3 && R <= 2) }
+        for (wide, argument) in self.arguments.iter_mut().zip(arguments) {
+            for i in 0..N {
+                wide[i] = f64::from(argument[i]);
+            }
+        }
+        C::evaluate::<Plain<f64>, HAS_FMA, N>(
+            &mut self.scratch,
+            self.arguments.first_chunk().unwrap().each_ref(),
+            self.results.first_chunk_mut().unwrap().each_mut(),
+        );
+        for (wide, result) in self.results.iter().zip(results) {
+            for i in 0..N {
+                result[i] = wide[i] as f32;
+            }
+        }
     }
 }
 
@@ -47,52 +63,43 @@ impl Method for Widened {
     type Scratch<const N: usize> = Wide<N>;
 
     #[inline(always)]
-    fn forward<const HW: bool, const N: usize>(wide: &mut Wide<N>, x: &[f32; N], y: &mut [f32; N]) {
-        let ([wide_x, ..], [wide_y, ..]) = (&mut wide.inputs, &mut wide.outputs);
-        widen(x, wide_x);
-        Plain::<f64>::forward::<HW, N>(&mut wide.scratch, wide_x, wide_y);
-        round(wide_y, y);
+    fn forward<const HAS_FMA: bool, const N: usize>(
+        wide: &mut Wide<N>,
+        arguments: [&[f32; N]; 1],
+        results: [&mut [f32; N]; 1],
+    ) {
+        wide.evaluate::<Forward, HAS_FMA, _, _>(arguments, results);
     }
 
     #[inline(always)]
-    fn backward<const HW: bool, const N: usize>(
+    fn backward<const HAS_FMA: bool, const N: usize>(
         wide: &mut Wide<N>,
-        grad_y: &[f32; N],
-        x: &[f32; N],
-        grad_x: &mut [f32; N],
+        arguments: [&[f32; N]; 2],
+        results: [&mut [f32; N]; 1],
     ) {
-        let ([wide_grad_y, wide_x, _], [wide_grad_x, _]) = (&mut wide.inputs, &mut wide.outputs);
-        widen(grad_y, wide_grad_y);
-        widen(x, wide_x);
-        Plain::<f64>::backward::<HW, N>(&mut wide.scratch, wide_grad_y, wide_x, wide_grad_x);
-        round(wide_grad_x, grad_x);
+        wide.evaluate::<Backward, HAS_FMA, _, _>(arguments, results);
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool, const N: usize>(
+    fn double_backward<const HAS_FMA: bool, const N: usize>(
         wide: &mut Wide<N>,
-        inputs: [&[f32; N]; 3],
-        [grad_grad_y, grad_x]: [&mut [f32; N]; 2],
+        arguments: [&[f32; N]; 3],
+        results: [&mut [f32; N]; 2],
     ) {
-        for (from, to) in inputs.into_iter().zip(&mut wide.inputs) {
-            widen(from, to);
-        }
-        let ([a, b, c], [first, second]) = (&wide.inputs, &mut wide.outputs);
-        Plain::<f64>::double_backward::<HW, N>(&mut wide.scratch, [a, b, c], [first, second]);
-        round(first, grad_grad_y);
-        round(second, grad_x);
+        wide.evaluate::<DoubleBackward, HAS_FMA, _, _>(arguments, results);
     }
 }
 
-/// Where the machine has a fused multiply-add: forward and backward in pairs, mish′ and mish″ of
-/// the double backward in f64, rounded before the gradients. Else as [`Widened`].
+/// Where the machine has a fused multiply-add: forward and backward as [`super::Compensated`] does
+/// them, mish′ and mish″ of the double backward in f64, rounded before the gradients. Else as
+/// [`Widened`].
 pub struct Single;
 
 /// The scratch of [`Single`].
 #[repr(align(64))]
 pub struct Scratch<const N: usize> {
     derivatives: [[f32; N]; 2],
-    pairs: lean::Scratch<f32, N>,
+    compensated: compensated::Scratch<f32, N>,
     wide: Wide<N>,
 }
 
@@ -101,7 +108,7 @@ impl<const N: usize> Default for Scratch<N> {
     fn default() -> Self {
         Scratch {
             derivatives: [[0.0; N]; 2],
-            pairs: Default::default(),
+            compensated: Default::default(),
             wide: Default::default(),
         }
     }
@@ -112,44 +119,46 @@ impl Method for Single {
     type Scratch<const N: usize> = Scratch<N>;
 
     #[inline(always)]
-    fn forward<const HW: bool, const N: usize>(
+    fn forward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<N>,
-        x: &[f32; N],
-        y: &mut [f32; N],
+        arguments: [&[f32; N]; 1],
+        results: [&mut [f32; N]; 1],
     ) {
-        if HW {
-            scratch.pairs.forward(x, y);
+        if HAS_FMA {
+            scratch.compensated.forward(arguments, results);
         } else {
-            Widened::forward::<HW, N>(&mut scratch.wide, x, y);
+            Widened::forward::<HAS_FMA, N>(&mut scratch.wide, arguments, results);
         }
     }
 
     #[inline(always)]
-    fn backward<const HW: bool, const N: usize>(
+    fn backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<N>,
-        grad_y: &[f32; N],
-        x: &[f32; N],
-        grad_x: &mut [f32; N],
+        arguments: [&[f32; N]; 2],
+        results: [&mut [f32; N]; 1],
     ) {
-        if HW {
-            scratch.pairs.backward(grad_y, x, grad_x);
+        if HAS_FMA {
+            scratch.compensated.backward(arguments, results);
         } else {
-            Widened::backward::<HW, N>(&mut scratch.wide, grad_y, x, grad_x);
+            Widened::backward::<HAS_FMA, N>(&mut scratch.wide, arguments, results);
         }
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool, const N: usize>(
+    fn double_backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<N>,
-        inputs: [&Block<Self, N>; 3],
-        outputs: [&mut Block<Self, N>; 2],
+        arguments: [&Block<Self, N>; 3],
+        results: [&mut Block<Self, N>; 2],
     ) {
-        if !HW {
-            return Widened::double_backward::<HW, N>(&mut scratch.wide, inputs, outputs);
+        if !HAS_FMA {
+            return Widened::double_backward::<HAS_FMA, N>(&mut scratch.wide, arguments, results);
         }
-        let ([grad_grad_x, grad_y, x], [grad_grad_y, grad_x]) = (inputs, outputs);
+        let ([grad_grad_x, grad_y, x], [grad_grad_y, grad_x]) = (arguments, results);
         let [first, second] = &mut scratch.derivatives;
-        scratch.wide.scratch.derivatives::<HW>(x, [first, second]);
+        scratch
+            .wide
+            .scratch
+            .derivatives::<HAS_FMA>(x, [first, second]);
         for i in 0..N {
             grad_grad_y[i] = grad_grad_x[i] * first[i];
         }
@@ -159,7 +168,7 @@ impl Method for Single {
     }
 }
 
-impl Quick for Single {
+impl Restricted for Single {
     const FORWARD_MIN: f32 = <f32 as Limits>::FORWARD_MIN;
     const BACKWARD_MIN: f32 = f32::DERIVATIVES_MIN;
 

@@ -1,14 +1,18 @@
-//! f64: the formulas with what rounding loses carried along, for any x and gradient.
+//! float64 in double-word arithmetic: the formulas with what rounding loses carried along, for any
+//! x and gradient; mish within 2 ULP, its derivatives within 3. `docs/derivation.md`, "Double
+//! words" and "Powers of two".
 //!
 //! Nothing wider is at hand, so every quantity whose rounding would show is an unevaluated sum of
 //! two numbers (`a`, `a_low`), and the power of two in e is kept apart and applied last, so that
-//! nothing overflows and gradual underflow rounds once. [`super::Lean`] is quicker where that
+//! nothing overflows and gradual underflow rounds once. [`super::Compensated`] is faster where that
 //! cannot happen.
 
 use super::columns::{Columns, Parts, parts};
 use super::constants::{EXP_TAIL_F64, LN2_HIGH_F64, LN2_LOW_F64};
+use super::error_free::{fast_two_sum, two_product, two_sum};
 use super::real::Real;
 use super::{Method, Range};
+
 /// Below this k, e no longer changes z = 1 + e in any part that counts.
 const K_MIN: f64 = -200.0;
 /// Above this k, 1 and x no longer count beside e.
@@ -28,7 +32,7 @@ const DOUBLE_BACKWARD: Range<f64> = Range(-2200.0, 1120.0);
 // elements before the next: then the dependency chain of an element is short enough for a CPU to
 // overlap many elements.
 parts! {
-    /// x = k·ln 2 + r.
+    /// x = k·ln 2 + r, by Cody and Waite's reduction.
     Reduced, 3 {
         /// k + [`Real::MAGIC`]: the integer stands in the low bits.
         k_biased,
@@ -77,8 +81,7 @@ impl Exponential {
     fn of(reduced: Reduced) -> Self {
         let Reduced { k_biased, r, r_low } = reduced;
         let tail = fma(r * r, exp_tail(r), r_low);
-        let q = r + tail;
-        let q_low = (r - q) + tail;
+        let (q, q_low) = fast_two_sum(r, tail);
         Exponential { k_biased, q, q_low }
     }
 
@@ -108,16 +111,16 @@ impl Denominator {
     fn of<const WIDE: bool>(exp: Exponential) -> Self {
         let one = 1.0_f64;
         let (e, e_low) = exp.value(f64::exp2_biased(exp.limited::<WIDE>()));
-        let z = one + e;
-        let z_low = if WIDE {
-            ((e.at_least(one) - z) + e.at_most(one)) + e_low
+        let (z, z_cut) = if WIDE {
+            fast_two_sum(e.at_least(one), e.at_most(one))
         } else {
-            ((one - z) + e) + e_low
+            fast_two_sum(one, e)
         };
+        let z_low = z_cut + e_low;
         let (d, d_cut) = if WIDE {
-            let square = z * z;
-            let d = square + one;
-            (d, fma(z, z, -square) + ((square - d) + one))
+            let (square, square_cut) = two_product(z, z);
+            let (d, d_cut) = fast_two_sum(square, one);
+            (d, square_cut + d_cut)
         } else {
             let d = fma(z, z, one);
             (d, fma(z, z, one - d))
@@ -139,8 +142,8 @@ impl Denominator {
 fn forward(x: f64, exp: Exponential, c: Denominator) -> f64 {
     let clamped = FORWARD.clamp(x);
     // (z + 1)/δ, corrected by its residual.
-    let a = c.z + 1.0;
-    let a_low = (c.z - (a - 1.0)) + c.z_low;
+    let (a, a_cut) = fast_two_sum(c.z, 1.0);
+    let a_low = a_cut + c.z_low;
     let ratio = a * c.w;
     let ratio_low = c.w * (fma(-ratio, c.d, a) + fma(-ratio, c.d_low, a_low));
     // x·(1 + q)
@@ -161,11 +164,11 @@ fn first(x: f64, exp: Exponential, c: Denominator) -> f64 {
     let ratio = c.z * c.w;
     let ratio_low = c.w * (fma(-ratio, c.d, c.z) + fma(-ratio, c.d_low, c.z_low));
     let x4 = x * 4.0;
-    let b = x4 * ratio;
-    let b_low = fma(x4, ratio_low, fma(x4, ratio, -b));
+    let (b, b_cut) = two_product(x4, ratio);
+    let b_low = fma(x4, ratio_low, b_cut);
     // z + 1 + 4x·z·w: the sum that vanishes at the minimum.
-    let a = c.z + 1.0;
-    let a_low = ((c.z - a) + 1.0) + c.z_low;
+    let (a, a_cut) = fast_two_sum(c.z, 1.0);
+    let a_low = a_cut + c.z_low;
     let (m, m_cut) = two_sum(a, b);
     let m_low = m_cut + (a_low + b_low);
     let g = m * c.w;
@@ -191,7 +194,7 @@ fn backward(grad_y: f64, x: f64, exp: Exponential, c: Denominator) -> f64 {
     times_first(split(grad_y), first, exp.k_biased, exp.limited::<false>())
 }
 
-/// `mish″(x)` for the limited k, rounded once: [`double_backward`] applies the rest of k.
+/// `mish″(x)` for the limited k, rounded once: [`double_backward`] applies what is left of it.
 #[inline(always)]
 fn second(x: f64, exp: Exponential, c: Denominator, scale: f64) -> f64 {
     let one = 1.0_f64;
@@ -200,23 +203,22 @@ fn second(x: f64, exp: Exponential, c: Denominator, scale: f64) -> f64 {
     let w_rel = fma(-c.d_low, c.w, fma(-c.d, c.w, one));
     // 1 − mish = 1 − x + 2x·w
     let x2 = x + x;
-    let p = one - x;
-    let p_low = (one - p) - x;
+    let (p, p_low) = fast_two_sum(one, -x);
     let v = fma(x2, c.w, p);
     let v_low = fma(x2, c.w, p - v) + fma(x2 * c.w, w_rel, p_low);
     // 2e·(1 − mish)
     let e2 = e + e;
-    let t = e2 * v;
-    let t_low = fma(e2, v, -t) + fma(e2, v_low, (e_low + e_low) * v);
+    let (t, t_cut) = two_product(e2, v);
+    let t_low = t_cut + fma(e2, v_low, (e_low + e_low) * v);
     let (b, b_low) = two_sum(2.0, x);
     let (n, n_cut) = two_sum(b, t);
     let n_low = n_cut + (b_low + t_low);
     // Times w·(w·2ᵏ)·(1 + q), each product with what its rounding cut off.
-    let g = n * c.w;
-    let g_low = fma(n, c.w, -g) + n_low * c.w;
+    let (g, g_cut) = two_product(n, c.w);
+    let g_low = g_cut + n_low * c.w;
     let ws = c.w * scale;
-    let h = g * ws;
-    let h_low = fma(g, ws, -h) + fma(h, w_rel + w_rel, g_low * ws);
+    let (h, h_cut) = two_product(g, ws);
+    let h_low = h_cut + fma(h, w_rel + w_rel, g_low * ws);
     let s = fma(h, exp.q, h);
     let s_low = fma(h, exp.q, h - s) + fma(h_low, exp.q, h_low);
     (s + fma(h, exp.q_low, s_low)) * 4.0
@@ -237,18 +239,18 @@ fn double_backward(
     let (a, a_exponent) = split(grad_grad_x);
     let (b, b_exponent) = split(grad_y);
     let grad_grad_y = times_first((a, a_exponent), first, exp.k_biased, limited);
-    // mish″ ~ eˣ on the left and e⁻²ˣ on the right.
-    let rest = exp.k_biased - limited;
-    let rest = rest.at_most(-2.0 * rest);
+    // What is left of k once it is limited; mish″ ~ eˣ on the left and e⁻²ˣ on the right.
+    let remaining = exp.k_biased - limited;
+    let remaining = remaining.at_most(-2.0 * remaining);
     let product = (a * second(clamped, exp, c, f64::exp2_biased(limited))) * b;
-    let grad_x = scale(product, (a_exponent + b_exponent) + rest);
+    let grad_x = scale(product, (a_exponent + b_exponent) + remaining);
     (grad_grad_y, grad_x)
 }
 
 /// `a·b + c`, rounded once: the low parts rely on it. Without the instruction the C library
 /// computes it, slowly.
 #[inline(always)]
-pub(super) fn fma(a: f64, b: f64, c: f64) -> f64 {
+fn fma(a: f64, b: f64, c: f64) -> f64 {
     a.mul_add(b, c)
 }
 
@@ -282,14 +284,6 @@ fn scale(product: f64, exponent: f64) -> f64 {
 fn exp2_difference(a: f64, b: f64) -> f64 {
     let k = a.to_bits().wrapping_sub(b.to_bits());
     f64::from_bits(k.wrapping_add(1023) << 52)
-}
-
-/// The rounded sum and what rounding cut off (Knuth).
-#[inline(always)]
-pub(super) fn two_sum<F: Real>(a: F, b: F) -> (F, F) {
-    let sum = a + b;
-    let b_seen = sum - a;
-    (sum, (a - (sum - b_seen)) + (b - b_seen))
 }
 
 /// A value and an exponent with `x = value·2^exponent`, the value between 1 and 4 in magnitude
@@ -332,18 +326,18 @@ impl<const N: usize> Scratch<N> {
     }
 }
 
-/// The formulas in pairs of f64.
-pub struct Paired;
+/// The formulas in double-word arithmetic.
+pub struct DoubleWord;
 
-impl Method for Paired {
+impl Method for DoubleWord {
     type Number = f64;
     type Scratch<const N: usize> = Scratch<N>;
 
     #[inline(always)]
-    fn forward<const HW: bool, const N: usize>(
+    fn forward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<N>,
-        x: &[f64; N],
-        y: &mut [f64; N],
+        [x]: [&[f64; N]; 1],
+        [y]: [&mut [f64; N]; 1],
     ) {
         scratch.fill::<false>(x, FORWARD);
         for i in 0..N {
@@ -354,11 +348,10 @@ impl Method for Paired {
     }
 
     #[inline(always)]
-    fn backward<const HW: bool, const N: usize>(
+    fn backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<N>,
-        grad_y: &[f64; N],
-        x: &[f64; N],
-        grad_x: &mut [f64; N],
+        [grad_y, x]: [&[f64; N]; 2],
+        [grad_x]: [&mut [f64; N]; 1],
     ) {
         scratch.fill::<false>(x, BACKWARD);
         for i in 0..N {
@@ -369,7 +362,7 @@ impl Method for Paired {
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool, const N: usize>(
+    fn double_backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<N>,
         [grad_grad_x, grad_y, x]: [&[f64; N]; 3],
         [grad_grad_y, grad_x]: [&mut [f64; N]; 2],
@@ -394,9 +387,9 @@ mod tests {
         let (x, grad) = ([x], [grad]);
         let mut out = [[0.0]; 3];
         let [expected, first, second] = &mut out;
-        Paired::backward::<true, 1>(&mut scratch, &grad, &x, expected);
+        DoubleWord::backward::<true, 1>(&mut scratch, [&grad, &x], [expected]);
         let inputs = [&grad, &[1.0], &x];
-        Paired::double_backward::<true, 1>(&mut scratch, inputs, [first, second]);
+        DoubleWord::double_backward::<true, 1>(&mut scratch, inputs, [first, second]);
         (first[0], expected[0])
     }
 

@@ -1,14 +1,16 @@
-//! The formulas with those lost bits carried along that show, for elements whose every
-//! intermediate result is a normal number: float64, and forward and backward of float32.
+//! Compensated formulas: those lost bits carried along that show, for elements whose every
+//! intermediate result is a normal number: mish of float64 within 2 ULP, its derivatives within 3;
+//! mish and mish′ of float32 within 1 and 2. `docs/derivation.md`, "Double words".
 //!
-//! Quantities are unevaluated sums of two numbers (`a`, `a_low`) as in `paired`, but e is formed
-//! at once, and only its own rounding is corrected, not the half unit that eʳ − 1 is off.
-//! The formulas are those of `docs/derivation.md` for g = e/2: a quarter of δ = z² + 1 is
-//! g² + g + 1/2, which saves the multiplications by 2 and 4.
+//! Quantities are unevaluated sums of two numbers (`a`, `a_low`) as in `double_word.rs`, but e is
+//! formed at once, and only its own rounding is corrected, not the half unit that eʳ − 1 is off.
+//! The formulas are those of the derivation for g = e/2: a quarter of δ = z² + 1 is g² + g + 1/2,
+//! which saves the multiplications by 2 and 4.
 
 use super::columns::{Columns, Parts, parts};
+use super::error_free::{fast_two_sum, two_product};
 use super::real::Real;
-use super::{Method, Quick};
+use super::{Method, Restricted};
 
 /// Where the formulas here are right.
 pub trait Limits: Real {
@@ -80,7 +82,8 @@ parts! {
 }
 
 impl<F: Real> Exponential<F> {
-    /// The first step. What ln 2 lacks goes into r, or, for an `exact` r, into [`Self::lacking`].
+    /// The first step: Cody and Waite's reduction and eʳ − 1. What ln 2 lacks goes into r, or, for
+    /// an `exact` r, into [`Self::lacking`].
     #[inline(always)]
     fn of(x: F, exact: bool) -> Self {
         let k_biased = x.fused(F::LOG2_E, F::MAGIC_HALF);
@@ -131,8 +134,8 @@ impl<F: Limits> Quotient<F> {
         } else {
             h_low
         };
-        let d = F::HALF + h;
-        let d_low = (h - (d - F::HALF)) + h_low;
+        let (d, d_cut) = fast_two_sum(F::HALF, h);
+        let d_low = d_cut + h_low;
         let w = F::BELOW_ONE / d;
         Quotient {
             h,
@@ -159,8 +162,8 @@ impl<F: Real> Denominator<F> {
     fn of(exp: Exponential<F>) -> Self {
         let g = exp.half();
         let g_low = exp.half_beyond(g);
-        let y = F::HALF + g;
-        let y_low = ((F::HALF - y) + g) + g_low;
+        let (y, y_cut) = fast_two_sum(F::HALF, g);
+        let y_low = y_cut + g_low;
         let d = fma(y, y, F::QUARTER);
         let d_low = fma(y + y, y_low, fma(y, y, F::QUARTER - d));
         let w = F::ONE / d;
@@ -179,19 +182,18 @@ impl<F: Real> Denominator<F> {
     /// a = g/d and what it lacks.
     #[inline(always)]
     fn slope(&self) -> (F, F) {
-        let a = self.g * self.w;
-        let a_cut = fma(self.g_low, self.w, fma(self.g, self.w, -a));
-        (a, fma(a, self.w_rel, a_cut))
+        let (a, a_cut) = two_product(self.g, self.w);
+        (a, fma(a, self.w_rel, fma(self.g_low, self.w, a_cut)))
     }
 }
 
 /// mish′(x) = m·a with m = 1 + g + x·y·w, the sum that vanishes at the minimum: the last step.
 #[inline(always)]
 fn first<F: Real>(c: Denominator<F>) -> F {
-    let ratio = c.y * c.w;
-    let ratio_low = fma(ratio, c.w_rel, fma(c.y_low, c.w, fma(c.y, c.w, -ratio)));
-    let b = c.x * ratio;
-    let b_low = fma(c.x, ratio_low, fma(c.x, ratio, -b));
+    let (ratio, ratio_cut) = two_product(c.y, c.w);
+    let ratio_low = fma(ratio, c.w_rel, fma(c.y_low, c.w, ratio_cut));
+    let (b, b_cut) = two_product(c.x, ratio);
+    let b_low = fma(c.x, ratio_low, b_cut);
     // Exact on the left, where the sum vanishes; on the right half a unit does not matter.
     let b_one = b + F::ONE;
     let (a, a_low) = c.slope();
@@ -213,13 +215,13 @@ fn second(c: Denominator) -> f64 {
     let cut = fma(c.g, v, b - n) + fma(0.5, x, 1.0 - b);
     let n_low = fma(c.g_low, v, fma(c.g, v_low, cut));
     let (a, a_low) = c.slope();
-    let h = n * c.w;
-    let h_low = fma(n_low, c.w, fma(n, c.w, -h));
+    let (h, h_cut) = two_product(n, c.w);
+    let h_low = fma(n_low, c.w, h_cut);
     fma(h, a, fma(h, fma(a, c.w_rel, a_low), h_low * a))
 }
 
-/// The formulas in f64, partly in pairs.
-pub struct Lean;
+/// The compensated formulas in f64.
+pub struct Compensated;
 
 /// The results of the first steps for a block.
 pub struct Scratch<F, const N: usize> {
@@ -259,7 +261,7 @@ impl<F: Limits, const N: usize> Scratch<F, N> {
 
     /// [`Method::forward`]
     #[inline(always)]
-    pub fn forward(&mut self, x: &[F; N], y: &mut [F; N]) {
+    pub fn forward(&mut self, [x]: [&[F; N]; 1], [y]: [&mut [F; N]; 1]) {
         self.exponentials(x, F::EXACT_REDUCTION);
         for i in 0..N {
             let exponential = self.exponential.get(i);
@@ -272,7 +274,7 @@ impl<F: Limits, const N: usize> Scratch<F, N> {
 
     /// [`Method::backward`]
     #[inline(always)]
-    pub fn backward(&mut self, grad_y: &[F; N], x: &[F; N], grad_x: &mut [F; N]) {
+    pub fn backward(&mut self, [grad_y, x]: [&[F; N]; 2], [grad_x]: [&mut [F; N]; 1]) {
         self.denominators(x);
         for i in 0..N {
             grad_x[i] = grad_y[i] * first(self.denominator.get(i));
@@ -280,31 +282,30 @@ impl<F: Limits, const N: usize> Scratch<F, N> {
     }
 }
 
-impl Method for Lean {
+impl Method for Compensated {
     type Number = f64;
     type Scratch<const N: usize> = Scratch<f64, N>;
 
     #[inline(always)]
-    fn forward<const HW: bool, const N: usize>(
+    fn forward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<f64, N>,
-        x: &[f64; N],
-        y: &mut [f64; N],
+        arguments: [&[f64; N]; 1],
+        results: [&mut [f64; N]; 1],
     ) {
-        scratch.forward(x, y);
+        scratch.forward(arguments, results);
     }
 
     #[inline(always)]
-    fn backward<const HW: bool, const N: usize>(
+    fn backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<f64, N>,
-        grad_y: &[f64; N],
-        x: &[f64; N],
-        grad_x: &mut [f64; N],
+        arguments: [&[f64; N]; 2],
+        results: [&mut [f64; N]; 1],
     ) {
-        scratch.backward(grad_y, x, grad_x);
+        scratch.backward(arguments, results);
     }
 
     #[inline(always)]
-    fn double_backward<const HW: bool, const N: usize>(
+    fn double_backward<const HAS_FMA: bool, const N: usize>(
         scratch: &mut Scratch<f64, N>,
         [grad_grad_x, grad_y, x]: [&[f64; N]; 3],
         [grad_grad_y, grad_x]: [&mut [f64; N]; 2],
@@ -325,7 +326,7 @@ const fn power(exponent: i64) -> f64 {
     f64::from_bits(((exponent + 1023) as u64) << 52)
 }
 
-impl Quick for Lean {
+impl Restricted for Compensated {
     const FORWARD_MIN: f64 = <f64 as Limits>::FORWARD_MIN;
     const BACKWARD_MIN: f64 = f64::DERIVATIVES_MIN;
 

@@ -24,6 +24,7 @@ pub mod cpu;
 mod fork;
 #[cfg(feature = "cuda")]
 mod gpu;
+mod guard;
 mod hooks;
 mod host;
 mod status;

@@ -3,10 +3,10 @@
 use std::ffi::{CString, c_char};
 use std::sync::OnceLock;
 
-use super::boundary::guard;
 use super::{MISH_ABI_VERSION, mish_device, mish_status};
 use crate::call::Device;
 use crate::cpu::Simd;
+use crate::guard::guard;
 use crate::status::fail;
 
 /// Loads what the first call on a device would load (for CUDA: the kernels), so that later calls

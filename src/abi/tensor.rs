@@ -4,10 +4,10 @@ use std::ffi::c_void;
 
 use safer_ffi::derive_ReprC;
 
-use super::boundary::guard;
 use super::mish_status;
 use crate::call::{Device, MAX_DIMS, View};
 use crate::catalogue::{Dtype, Op};
+use crate::guard::guard;
 use crate::status::{Error, Result, Status, fail};
 
 /// An element type as DLPack describes it (layout of `DLDataType`).

@@ -1,8 +1,8 @@
 //! The operators' kernels: from a stack of tensor handles to a computation and back.
 
-use super::super::common::{self, Access, Operand, Target};
 use super::promote;
 use super::shim::{Info, Place, Shim, Tensor};
+use crate::adapters::common::{self, Access, Operand, Target};
 use crate::call::Device;
 use crate::catalogue::operator::NOT_IMPLEMENTED;
 use crate::catalogue::{MAX_OPERANDS, Op};

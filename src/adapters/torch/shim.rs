@@ -8,8 +8,8 @@ use std::sync::{Mutex, PoisonError};
 
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
-use super::super::common::{Part, is_row_major, row_major};
 use super::layout;
+use crate::adapters::common::{Part, is_row_major, row_major};
 use crate::catalogue::Dtype;
 use crate::status::{Result, fail};
 

@@ -23,6 +23,7 @@ mod catalogue;
 pub mod cpu;
 mod fork;
 mod gpu;
+mod guard;
 mod hooks;
 mod host;
 mod job;

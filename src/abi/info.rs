@@ -4,10 +4,10 @@ use std::ffi::{CString, c_char};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::boundary::guard;
 use super::{MISH_ABI_VERSION, mish_device, mish_status};
 use crate::cpu::Simd;
 use crate::gpu::{Backend, Cuda};
+use crate::guard::guard;
 use crate::job::Device;
 use crate::status::fail;
 

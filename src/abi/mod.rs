@@ -7,14 +7,13 @@
 #![deny(improper_ctypes_definitions)]
 
 mod accepted;
-mod boundary;
+mod errors;
 mod info;
 mod pointwise;
 mod tensor;
 mod torch;
 
-pub(crate) use boundary::guard;
-pub use boundary::{mish_last_error, mish_status_name};
+pub use errors::{mish_last_error, mish_status_name};
 pub use info::{
     mish_abi_version, mish_build_info, mish_device_count, mish_set_num_threads, mish_version,
     mish_warmup,

@@ -2,10 +2,10 @@
 
 use std::ffi::c_void;
 
-use super::boundary::guard;
 use super::{mish_device, mish_dtype, mish_status};
 use crate::call::run_contiguous;
 use crate::catalogue::{Dtype, Op};
+use crate::guard::guard;
 use crate::job::Device;
 
 /// Computes `y[i] = mish(x[i])` for `i` in `0 .. n`, with `mish(x) = x * tanh(softplus(x))`.

@@ -4,9 +4,9 @@ use std::ffi::c_void;
 
 use safer_ffi::derive_ReprC;
 
-use super::boundary::guard;
 use super::mish_status;
 use crate::catalogue::{Dtype, Op};
+use crate::guard::guard;
 use crate::job::{Device, MAX_DIMS, View};
 use crate::status::{Error, Result, Status, fail};
 

@@ -3,9 +3,9 @@
 use std::ffi::{CStr, OsStr, c_char};
 use std::os::unix::ffi::OsStrExt;
 
-use super::boundary::guard;
 use super::mish_status;
 use crate::adapters::torch;
+use crate::guard::guard;
 use crate::status::fail;
 
 /// Registers the operators `mish::forward`, `mish::forward_`, `mish::forward.out`,

@@ -1,5 +1,5 @@
-//! What there is: operations, element types, GPU architectures, error bounds. Plain data, the one
-//! place where each kind of thing is listed.
+//! What there is: operations, operators, element types, GPU architectures, error bounds. Plain
+//! data, the one place where each kind of thing is listed.
 //!
 //! It depends on nothing, so that build scripts, `xtask` and the programs under `tests` can include
 //! it by path beside the library; each uses a part. What is not Rust reads it generated: kernels
@@ -11,7 +11,9 @@ pub mod accuracy;
 mod arch;
 mod dtype;
 mod op;
+pub mod operator;
 
 pub use arch::{ARCHITECTURES, Arch, PTX, arch};
 pub use dtype::Dtype;
 pub use op::{MAX_OPERANDS, Op, Operand, Role};
+pub use operator::{Operator, Variant};

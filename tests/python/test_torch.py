@@ -18,6 +18,7 @@ import torch.nn.functional as F  # noqa: E402
 from torch.autograd import gradcheck, gradgradcheck  # noqa: E402
 
 import mish.torch  # noqa: E402
+from mish import _abi  # noqa: E402
 from mish.torch._register import SERVED as DTYPES  # noqa: E402
 
 OPS = torch.ops.mish
@@ -417,6 +418,24 @@ def test_second_operands_of_the_wrong_kind():
                 OPS.backward(*operands)
         with pytest.raises(NotImplementedError, match="mish::forward.out"):
             OPS.forward.out(x, out=bad)
+
+
+def test_schemas_are_those_documented():
+    text = (Path(__file__).parents[2] / "docs/pytorch.md").read_text()
+    for name, schema in _abi.OPERATORS.items():
+        packet, _, overload = name.partition(".")
+        operator = getattr(getattr(OPS, packet), overload or "default")
+        assert str(operator._schema) == f"mish::{name}{schema}"
+        assert name.startswith("_") or f"`mish::{name}{schema}`" in text
+
+
+def test_kernels_and_tracing_say_the_same():
+    x, wrong = torch.ones(4), torch.ones(2, 2)
+    words = _abi.WRONG_SHAPE.format(name="grad_y", expected=[4], found=[2, 2])
+    for operands in ((wrong, x), (wrong.to("meta"), x.to("meta"))):
+        with pytest.raises(RuntimeError) as raised:
+            OPS.backward(*operands)
+        assert str(raised.value).startswith(words)
 
 
 def test_mixed_devices():

@@ -63,6 +63,27 @@ OPERATIONS = {
     "backward": (("grad_y", "x",), ("grad_x",), (1,)),
     "double_backward": (("grad_grad_x", "grad_y", "x",), ("grad_grad_y", "grad_x",), (1, 2,)),
 }
+#: Schemas of the operators that frameworks are given, by name. Those with an underscore in front
+#: have no rule for derivatives.
+OPERATORS = {
+    "forward": "(Tensor x) -> Tensor",
+    "_forward": "(Tensor x) -> Tensor",
+    "forward_": "(Tensor(a!) x) -> ()",
+    "forward.out": "(Tensor x, *, Tensor(a!) out) -> ()",
+    "backward": "(Tensor grad_y, Tensor x) -> Tensor",
+    "_backward": "(Tensor grad_y, Tensor x) -> Tensor",
+    "double_backward": (
+        "(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)"
+    ),
+    "_double_backward": (
+        "(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)"
+    ),
+}
+#: What is said of operands that do not fit.
+NOT_IMPLEMENTED = "\"mish\" not implemented for '{dtype}'"
+WRONG_DTYPE = "expected {name} to have dtype {expected}, like x, but got {found}"
+WRONG_DEVICE = "expected all tensors to be on the same device, but {name} is on {found} and x on {expected}"
+WRONG_SHAPE = "expected {name} to have shape {expected}, like x, but got {found}"
 #: The largest error by element type and order, in units of the last place.
 BOUNDS = {
     "f16": (0.501, 0.501, 0.501),

@@ -10,11 +10,12 @@ mod layout;
 mod promote;
 mod shim;
 
-use std::ffi::{CStr, OsStr, c_char};
+use std::ffi::{CStr, CString, OsStr, c_char};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
-use crate::abi::{guard, mish_last_error};
-use crate::cpu::{Split, with_split};
+use super::common;
+use crate::catalogue::{Op, Operator, Variant};
+use crate::cpu::Split;
 use crate::status::{Result, fail};
 use kernel::Failure;
 use shim::{Kernel, LibraryHandle, Refused, Shim};
@@ -26,35 +27,22 @@ static LOCK: Mutex<()> = Mutex::new(());
 /// The libraries that hold the replacements of PyTorch's own kernels.
 static REPLACED: Mutex<Vec<Registration>> = Mutex::new(Vec::new());
 
-const SCHEMAS: [&CStr; 8] = [
-    c"forward(Tensor x) -> Tensor",
-    c"forward_(Tensor(a!) x) -> ()",
-    c"forward.out(Tensor x, *, Tensor(a!) out) -> ()",
-    c"backward(Tensor grad_y, Tensor x) -> Tensor",
-    c"double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
-    c"_forward(Tensor x) -> Tensor",
-    c"_backward(Tensor grad_y, Tensor x) -> Tensor",
-    c"_double_backward(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)",
-];
-
-/// Kernels of the operators in the namespace `mish`. Those with an underscore in front are the
-/// same without an autograd rule: what the rules themselves call.
-const KERNELS: [(&CStr, Kernel); 8] = [
-    (c"forward", forward),
-    (c"forward_", forward_in_place),
-    (c"forward.out", forward_out),
-    (c"backward", backward),
-    (c"double_backward", double_backward),
-    (c"_forward", forward),
-    (c"_backward", backward),
-    (c"_double_backward", double_backward),
-];
+/// The kernel of an operator in the namespace `mish`.
+fn kernel_of(operator: Operator) -> Kernel {
+    match (operator.op, operator.variant) {
+        (Op::Forward, Variant::New | Variant::Plain) => forward,
+        (Op::Forward, Variant::InPlace) => forward_in_place,
+        (Op::Forward, Variant::Out) => forward_out,
+        (Op::Backward, _) => backward,
+        (Op::DoubleBackward, _) => double_backward,
+    }
+}
 
 /// Kernels of PyTorch's own operators.
-const REPLACEMENTS: [(&CStr, Kernel); 3] = [
-    (c"mish", forward),
-    (c"mish_", forward_in_place_returning),
-    (c"mish_backward", backward_promoting),
+const REPLACEMENTS: [(&str, Kernel); 3] = [
+    ("mish", forward),
+    ("mish_", forward_in_place_returning),
+    ("mish_backward", backward_promoting),
 ];
 
 /// A live `torch::Library`.
@@ -78,14 +66,16 @@ pub(crate) unsafe fn register(cpu: &OsStr, cuda: Option<&OsStr>, define: bool) -
     let shim = SHIM.get_or_init(|| shim);
     if define {
         let library = shim.fragment(c"mish")?;
-        for schema in SCHEMAS {
+        for operator in Operator::all() {
+            let schema = c_string(operator.name() + &operator.schema());
             // SAFETY: just made, and never deleted.
-            unsafe { shim.define(library, schema) }?;
+            unsafe { shim.define(library, &schema) }?;
         }
     }
     for key in keys(shim) {
         // Never deleted: the operators last as long as the process.
-        implement(shim, c"mish", key, &KERNELS)?;
+        let kernels = Operator::all().map(|operator| (operator.name(), kernel_of(operator)));
+        implement(shim, c"mish", key, kernels)?;
     }
     Ok(())
 }
@@ -101,7 +91,8 @@ pub(crate) fn replace(on: bool) -> Result<()> {
     };
     if on && replaced.is_empty() {
         for key in keys(shim) {
-            replaced.push(implement(shim, c"aten", key, &REPLACEMENTS)?);
+            let kernels = REPLACEMENTS.map(|(name, kernel)| (name.to_owned(), kernel));
+            replaced.push(implement(shim, c"aten", key, kernels)?);
         }
     } else if !on {
         while let Some(Registration(library)) = replaced.pop() {
@@ -124,14 +115,18 @@ fn implement(
     shim: &Shim,
     namespace: &CStr,
     key: &CStr,
-    kernels: &[(&CStr, Kernel)],
+    kernels: impl IntoIterator<Item = (String, Kernel)>,
 ) -> Result<Registration> {
     let library = shim.kernels(namespace, key)?;
-    for &(name, kernel) in kernels {
-        // SAFETY: a live library; the tables pair names and kernels by schema.
-        unsafe { shim.implement(library, name, kernel) }?;
+    for (name, kernel) in kernels {
+        // SAFETY: a live library; names and kernels are paired by schema.
+        unsafe { shim.implement(library, &c_string(name), kernel) }?;
     }
     Ok(Registration(library))
+}
+
+fn c_string(text: String) -> CString {
+    CString::new(text).expect("names and schemas hold no NUL")
 }
 
 macro_rules! kernels {
@@ -204,11 +199,6 @@ unsafe fn attempt(
         }
     };
     let split: Option<Split> = shim.can_split().then_some(split);
-    match guard(|| with_split(split, body)) {
-        0 => None,
-        _ => Some(Exception {
-            message: mish_last_error(),
-            refused,
-        }),
-    }
+    let outcome = common::attempt(split, body);
+    outcome.err().map(|message| Exception { message, refused })
 }

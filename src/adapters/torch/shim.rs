@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use libloading::os::unix::{Library, RTLD_LAZY, RTLD_LOCAL};
 
 use super::layout;
+use crate::adapters::common::{Part, is_row_major, row_major};
 use crate::catalogue::Dtype;
 use crate::status::{Result, fail};
 
@@ -42,8 +43,8 @@ macro_rules! shim {
 
 type Getter<T> = unsafe extern "C" fn(Handle, *mut T) -> Code;
 type Constant = unsafe extern "C" fn() -> i32;
-type Part = unsafe extern "C" fn(start: i64, end: i64, context: *mut c_void);
-type ParallelFor = unsafe extern "C" fn(i64, i64, i64, Part, *mut c_void) -> Code;
+type CallPart = unsafe extern "C" fn(start: i64, end: i64, context: *mut c_void);
+type ParallelFor = unsafe extern "C" fn(i64, i64, i64, CallPart, *mut c_void) -> Code;
 /// `at::_ops::mish_out::call`, C++: takes and returns references to `at::Tensor`, which is what
 /// the handles point to.
 type MishOut = unsafe extern "C-unwind" fn(x: Handle, out: Handle) -> Handle;
@@ -167,36 +168,18 @@ impl Shim {
     /// Splits `0..n` over PyTorch's threads, as many as `torch.set_num_threads` allows, each part
     /// no shorter than `grain`.
     pub fn split(&self, n: usize, grain: usize, part: &(dyn Fn(usize, usize) + Sync)) {
-        type Payload = Box<dyn std::any::Any + Send>;
-        struct Context<'a> {
-            part: &'a (dyn Fn(usize, usize) + Sync),
-            panic: Mutex<Option<Payload>>,
+        unsafe extern "C" fn call(start: i64, end: i64, part: *mut c_void) {
+            // SAFETY: the part below, which outlives the call.
+            unsafe { &*part.cast::<Part<'_>>() }.call(start as usize, end as usize);
         }
-        /// No panic may pass through PyTorch's frames.
-        unsafe extern "C" fn call(start: i64, end: i64, context: *mut c_void) {
-            // SAFETY: the context below, which outlives the call.
-            let context = unsafe { &*context.cast::<Context<'_>>() };
-            let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                (context.part)(start as usize, end as usize);
-            }));
-            if let Err(payload) = outcome {
-                *context.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(payload);
-            }
-        }
-        let context = Context {
-            part,
-            panic: Mutex::new(None),
-        };
-        let pointer = std::ptr::from_ref(&context).cast_mut().cast();
+        let kept = Part::new(part);
+        let pointer = std::ptr::from_ref(&kept).cast_mut().cast();
         let code = match self.parallel_for {
-            // SAFETY: PyTorch calls the function with this context before it returns.
+            // SAFETY: PyTorch calls the function with this part before it returns.
             Some(function) => unsafe { function(0, n as i64, grain as i64, call, pointer) },
             None => 1,
         };
-        let panic = context.panic.into_inner();
-        if let Some(payload) = panic.unwrap_or_else(PoisonError::into_inner) {
-            std::panic::resume_unwind(payload);
-        }
+        kept.finish();
         if code != 0 {
             // It failed before it began, as what it calls does not throw.
             part(0, n);
@@ -287,6 +270,26 @@ impl Shim {
             Some(Dtype::BF16) => "BFloat16".into(),
             _ => (name(&NAMES, 0).or_else(|| name(&LATER, 23)))
                 .unwrap_or_else(|| format!("ScalarType {code}")),
+        }
+    }
+
+    /// Whether a device is the CPU or a CUDA device.
+    pub fn is_cuda(&self, (kind, _): (i32, i32)) -> Option<bool> {
+        if kind == self.device_cpu {
+            Some(false)
+        } else if kind == self.device_cuda {
+            Some(true)
+        } else {
+            None
+        }
+    }
+
+    /// `cpu` or `cuda:0`, for messages.
+    pub fn device_name(&self, device: (i32, i32)) -> String {
+        match self.is_cuda(device) {
+            Some(false) => "cpu".into(),
+            Some(true) => format!("cuda:{}", device.1),
+            None => format!("device type {}", device.0),
         }
     }
 
@@ -411,7 +414,7 @@ impl Shim {
 
 /// A tensor that is deleted with this value.
 pub struct Tensor<'a> {
-    shim: &'a Shim,
+    pub shim: &'a Shim,
     handle: Handle,
 }
 
@@ -487,12 +490,10 @@ impl<'a> Tensor<'a> {
             _ => unsafe { std::slice::from_raw_parts(pointer.cast_const(), dim) },
         };
         let (sizes, strides) = (slice(get!(sizes)), slice(get!(strides)));
-        let numel = sizes.iter().product();
         Ok(Info {
             sizes,
             strides,
-            numel,
-            is_contiguous: numel == 0 || is_row_major(sizes, strides),
+            is_contiguous: sizes.contains(&0) || is_row_major(sizes, strides),
             dtype_code: get!(dtype),
             device_type: get!(device_type),
             device_index: get!(device_index),
@@ -519,16 +520,6 @@ impl<'a> Tensor<'a> {
     }
 }
 
-/// Whether each dimension of more than one element steps over the whole of those after it.
-fn is_row_major(sizes: &[i64], strides: &[i64]) -> bool {
-    let mut expected = 1;
-    sizes.iter().zip(strides).rev().all(|(&size, &stride)| {
-        let fits = size == 1 || stride == expected;
-        expected *= size;
-        fits
-    })
-}
-
 /// What PyTorch's own Mish is called with to throw.
 #[derive(Clone, Copy)]
 pub struct Refused {
@@ -547,7 +538,6 @@ pub struct Place {
 pub struct Info<'a> {
     pub sizes: &'a [i64],
     pub strides: &'a [i64],
-    pub numel: i64,
     pub is_contiguous: bool,
     pub dtype_code: i32,
     device_type: i32,
@@ -555,16 +545,6 @@ pub struct Info<'a> {
 }
 
 impl Info<'_> {
-    /// The element type, if it is one of the library's.
-    pub fn dtype(&self, shim: &Shim) -> Option<Dtype> {
-        shim.dtype(self.dtype_code)
-    }
-
-    /// PyTorch's name of the element type, for messages.
-    pub fn dtype_name(&self, shim: &Shim) -> String {
-        shim.dtype_name(self.dtype_code)
-    }
-
     /// The element type and the device.
     pub fn place(&self) -> Place {
         Place {
@@ -575,46 +555,16 @@ impl Info<'_> {
 
     /// A new, uninitialised tensor on this one's device, dense in the order of its dimensions.
     pub fn empty<'s>(&self, shim: &'s Shim, sizes: &[i64], dtype_code: i32) -> Result<Tensor<'s>> {
-        let mut strides = vec![1; sizes.len()];
-        for d in (1..sizes.len()).rev() {
-            strides[d - 1] = strides[d] * sizes[d].max(1);
-        }
         let place = Place {
             dtype_code,
             ..self.place()
         };
-        shim.empty_strided(sizes, &strides, place)
-    }
-
-    /// Whether PyTorch sees that elements share their place in memory.
-    pub fn is_expanded(&self) -> bool {
-        self.numel != 0
-            && (self.sizes.iter().zip(self.strides)).any(|(&n, &step)| n > 1 && step == 0)
+        shim.empty_strided(sizes, &row_major(sizes), place)
     }
 
     /// PyTorch's numbers of the device.
     pub fn device(&self) -> (i32, i32) {
         (self.device_type, self.device_index)
-    }
-
-    /// Whether the tensor is on the CPU or a CUDA device.
-    pub fn is_cuda(&self, shim: &Shim) -> Option<bool> {
-        if self.device_type == shim.device_cpu {
-            Some(false)
-        } else if self.device_type == shim.device_cuda {
-            Some(true)
-        } else {
-            None
-        }
-    }
-
-    /// `cpu` or `cuda:0`, for messages.
-    pub fn device_name(&self, shim: &Shim) -> String {
-        match self.is_cuda(shim) {
-            Some(false) => "cpu".into(),
-            Some(true) => format!("cuda:{}", self.device_index),
-            None => format!("device type {}", self.device_type),
-        }
     }
 }
 

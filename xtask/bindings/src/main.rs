@@ -17,6 +17,7 @@ mod python;
 mod rust;
 mod safer;
 mod source;
+mod torch;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -60,6 +61,10 @@ fn run() -> Result<()> {
         ("tests/catalogue.h", lists::render()?),
         ("bindings/csharp/Abi.cs", safer::csharp(&abi)?),
         ("bindings/lua/mish_abi.lua", safer::lua(&abi)?),
+        (
+            "bindings/cpp/include/mish/torch_checks.hpp",
+            torch::render()?,
+        ),
     ];
     let mut stale = Vec::new();
     for (name, text) in &files {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 
 use crate::catalogue::accuracy::{NEAR_ZERO, ZEROS, bound, product_bound};
-use crate::catalogue::{Dtype, Op};
+use crate::catalogue::{Dtype, Op, Operator, operator};
 use crate::model::{Abi, Scalar, Type};
 
 /// Renders the module.
@@ -107,8 +107,22 @@ fn catalogue(text: &mut String) -> Result<()> {
         )?;
     }
     text.push_str(
-        "}\n#: The largest error by element type and order, in units of the last place.\n",
+        "}\n#: Schemas of the operators that frameworks are given, by name. Those with an underscore in front\n\
+         #: have no rule for derivatives.\nOPERATORS = {\n",
     );
+    for operator in Operator::all() {
+        let (name, schema) = (operator.name(), operator.schema());
+        match name.len() + schema.len() {
+            ..=86 => writeln!(text, "    \"{name}\": \"{schema}\",")?,
+            // As black breaks it.
+            _ => writeln!(text, "    \"{name}\": (\n        \"{schema}\"\n    ),")?,
+        }
+    }
+    text.push_str("}\n#: What is said of operands that do not fit.\n");
+    for (name, words) in operator::MESSAGES {
+        writeln!(text, "{name} = {:?}", words.0)?;
+    }
+    text.push_str("#: The largest error by element type and order, in units of the last place.\n");
     bounds(text, "BOUNDS", bound)?;
     text.push_str("#: The same times gradients.\n");
     bounds(text, "PRODUCT_BOUNDS", product_bound)?;

@@ -21,6 +21,7 @@
 #include <torch/torch.h>
 
 #include "mish.h"
+#include "mish/torch_checks.hpp"
 
 // libtorch_cuda's, and absent where LibTorch has no CUDA.
 extern "C" __attribute__((weak)) std::int32_t aoti_torch_get_current_cuda_stream(std::int32_t,
@@ -32,17 +33,6 @@ namespace torch {
 using ::at::Tensor;
 
 namespace detail {
-
-inline mish_dtype dtype(const Tensor &x) {
-    switch (x.scalar_type()) {
-    case ::at::kHalf: return MISH_DTYPE_F16;
-    case ::at::kBFloat16: return MISH_DTYPE_BF16;
-    case ::at::kFloat: return MISH_DTYPE_F32;
-    case ::at::kDouble: return MISH_DTYPE_F64;
-    default:
-        TORCH_CHECK_NOT_IMPLEMENTED(false, "\"mish\" not implemented for '", x.scalar_type(), "'");
-    }
-}
 
 inline mish_device device(const Tensor &x) {
     TORCH_CHECK_NOT_IMPLEMENTED(x.layout() == ::at::kStrided && !x.is_quantized(),
@@ -63,15 +53,6 @@ inline void *stream(const Tensor &x) {
 
 inline void check(mish_status status) {
     TORCH_CHECK(status == MISH_STATUS_OK, mish_last_error());
-}
-
-inline void check_like(const char *name, const Tensor &tensor, const Tensor &x) {
-    TORCH_CHECK(tensor.sizes() == x.sizes(), "expected ", name, " to have shape ", x.sizes(),
-                ", like x, but got ", tensor.sizes());
-    TORCH_CHECK(tensor.scalar_type() == x.scalar_type(), "expected ", name, " to have dtype ",
-                x.scalar_type(), ", like x, but got ", tensor.scalar_type());
-    TORCH_CHECK(tensor.device() == x.device(), "expected ", name, " to be on ", x.device(),
-                ", like x, but it is on ", tensor.device());
 }
 
 /* The tensor with its elements in memory as they are: not lazily negated, not a zero without
@@ -110,7 +91,7 @@ inline Tensor forward(const Tensor &x) {
 inline Tensor backward(const Tensor &grad_y, const Tensor &x) {
     const mish_device on = device(x);
     const mish_dtype type = dtype(x);
-    check_like("grad_y", grad_y, x);
+    check_backward(grad_y, x);
     Tensor grad_x = output(x), in = aligned(x, grad_x), grad = aligned(grad_y, grad_x);
     check(mish_backward(on, type, grad.const_data_ptr(), in.const_data_ptr(),
                         grad_x.mutable_data_ptr(), static_cast<std::size_t>(x.numel()),
@@ -122,8 +103,7 @@ inline ::torch::autograd::variable_list double_backward(const Tensor &grad_grad_
                                                         const Tensor &grad_y, const Tensor &x) {
     const mish_device on = device(x);
     const mish_dtype type = dtype(x);
-    check_like("grad_y", grad_y, x);
-    check_like("grad_grad_x", grad_grad_x, x);
+    check_double_backward(grad_grad_x, grad_y, x);
     Tensor grad_grad_y = output(x), grad_x = ::at::empty_like(grad_grad_y);
     Tensor in = aligned(x, grad_x), grad = aligned(grad_y, grad_x),
            second = aligned(grad_grad_x, grad_x);

@@ -6,7 +6,7 @@ from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.overrides import handle_torch_function, has_torch_function_unary
 
-from . import _autograd
+from . import _autograd, _rules
 from . import _register as ops
 
 # Nothing but a constant unless torch.compile traces it. Other tracers pass tensors of their own type.
@@ -18,7 +18,6 @@ _modes = _C._len_torch_dispatch_stack
 _record = _autograd.Mish.apply
 # The function below OpOverload.__call__, which is a fifth of the whole call.
 _plain_forward = getattr(ops.plain_forward, "_op", ops.plain_forward)
-_SERVED = ops.SERVED
 
 
 def mish(input, inplace=False):
@@ -74,7 +73,7 @@ def _general(input, inplace):
     except NotImplementedError:
         raise
     except RuntimeError:
-        _check_dtype(input)
+        _rules.check_dtype(input)
         raise
 
 
@@ -94,9 +93,3 @@ def _dispatch(input, inplace):
         ops.forward_(input)
         return input
     return ops.forward(input)
-
-
-def _check_dtype(input):
-    if input.dtype not in _SERVED:
-        message = f"\"mish\" not implemented for '{input.dtype}'"
-        raise NotImplementedError(message) from None

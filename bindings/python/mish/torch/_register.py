@@ -11,16 +11,7 @@ import torch
 from .. import _abi, _library
 from .._errors import MishError
 
-# The operators with an underscore in front are the same kernels without an autograd rule.
-SCHEMAS = {
-    "forward": "(Tensor x) -> Tensor",
-    "forward_": "(Tensor(a!) x) -> ()",
-    "forward.out": "(Tensor x, *, Tensor(a!) out) -> ()",
-    "backward": "(Tensor grad_y, Tensor x) -> Tensor",
-    "double_backward": (
-        "(Tensor grad_grad_x, Tensor grad_y, Tensor x) -> (Tensor grad_grad_y, Tensor grad_x)"
-    ),
-}
+# Each has one with an underscore in front, the same kernel without an autograd rule.
 PLAIN = tuple(_abi.OPERATIONS)
 # The one that is met most comes first.
 SERVED = tuple(
@@ -38,10 +29,8 @@ def _register():
     library = _library.library()
     definitions = torch.library.Library("mish", "FRAGMENT")
     tags = (torch.Tag.pt2_compliant_tag, torch.Tag.pointwise)
-    for name, schema in SCHEMAS.items():
+    for name, schema in _abi.OPERATORS.items():
         definitions.define(name + schema, tags=tags)
-    for name in PLAIN:
-        definitions.define(f"_{name}{SCHEMAS[name]}", tags=tags)
     status = library.mish_torch_register(
         os.fsencode(cpu), None if cuda is None else os.fsencode(cuda), 0
     )

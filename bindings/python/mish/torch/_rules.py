@@ -2,11 +2,10 @@
 
 import torch
 
+from .. import _abi
 from . import _register as ops
 
 
-_SERVED = ops.SERVED
-_NAMES = ("grad_grad_x", "grad_y", "x")
 _TRANSFORMS = "FuncTorchDynamicLayerFrontMode"
 
 
@@ -14,39 +13,45 @@ def _check_like(name, tensor, x):
     """What the kernels check, in their words."""
     if tensor.dtype != x.dtype:
         raise RuntimeError(
-            f"expected {name} to have dtype {x.dtype}, like x, but got {tensor.dtype}"
+            _abi.WRONG_DTYPE.format(name=name, expected=x.dtype, found=tensor.dtype)
         )
     if tensor.device != x.device:
         raise RuntimeError(
-            "expected all tensors to be on the same device, "
-            f"but {name} is on {tensor.device} and x on {x.device}"
+            _abi.WRONG_DEVICE.format(name=name, expected=x.device, found=tensor.device)
         )
 
     def message():
-        return f"expected {name} to have shape {list(x.shape)}, like x, but got {list(tensor.shape)}"
+        shapes = {"expected": list(x.shape), "found": list(tensor.shape)}
+        return _abi.WRONG_SHAPE.format(name=name, **shapes)
 
     torch._check(tensor.dim() == x.dim(), message)
     for size, expected in zip(tensor.shape, x.shape):
         torch._check(size == expected, message)
 
 
-def _like(*tensors):
-    """The result on tensors without data."""
-    x = tensors[-1]
-    if x.dtype not in _SERVED:
-        raise NotImplementedError(f"\"mish\" not implemented for '{x.dtype}'")
-    for name, tensor in zip(_NAMES[-len(tensors) :], tensors[:-1]):
-        _check_like(name, tensor, x)
-    return torch.empty_like(x)
+def check_dtype(x):
+    """Refuses an element type that the kernels do not compute in."""
+    if x.dtype not in ops.SERVED:
+        raise NotImplementedError(_abi.NOT_IMPLEMENTED.format(dtype=x.dtype)) from None
+
+
+def _fake(inputs, outputs):
+    """The results on tensors without data."""
+
+    def rule(*tensors):
+        x = tensors[-1]
+        check_dtype(x)
+        for name, tensor in zip(inputs[:-1], tensors):
+            _check_like(name, tensor, x)
+        made = tuple(torch.empty_like(x) for _ in outputs)
+        return made if len(made) > 1 else made[0]
+
+    return rule
 
 
 def _out(x, *, out):
-    _like(x)
+    check_dtype(x)
     _check_like("out", out, x)
-
-
-def _pair(grad_grad_x, grad_y, x):
-    return _like(grad_grad_x, grad_y, x), torch.empty_like(x)
 
 
 def _aligned(info, in_dims, tensors):
@@ -104,10 +109,9 @@ def _negated_into(x, *, out):
 
 def _register():
     lib = ops.definitions
-    for name in ops.PLAIN:
-        fake = _pair if name == "double_backward" else _like
-        for name in (name, "_" + name):
-            torch.library.register_fake(f"mish::{name}", fake, lib=lib)
+    for operation, (inputs, outputs, _) in _abi.OPERATIONS.items():
+        for name in (operation, "_" + operation):
+            torch.library.register_fake(f"mish::{name}", _fake(inputs, outputs), lib=lib)
     torch.library.register_fake("mish::forward_", lambda x: None, lib=lib)
     torch.library.register_fake("mish::forward.out", _out, lib=lib)
 

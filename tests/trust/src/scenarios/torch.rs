@@ -3,6 +3,7 @@
 use std::ffi::{CStr, CString};
 
 use crate::abi::{CPU, Dtype, Op, Pointer, call, mish, succeeded};
+use crate::catalogue::{Operator, Variant};
 use crate::driver::{self, Buffer, Place, driver as api};
 use crate::random::Random;
 use crate::values;
@@ -14,7 +15,7 @@ struct Layout {
     strides: &'static [&'static [i64]],
 }
 
-const LAYOUTS: [Layout; 5] = [
+const LAYOUTS: [Layout; 6] = [
     Layout {
         name: "contiguous",
         sizes: &[5, 12],
@@ -40,6 +41,16 @@ const LAYOUTS: [Layout; 5] = [
         name: "of nine dimensions",
         sizes: &[2; 9],
         strides: &[&[6561, 2187, 729, 243, 81, 27, 9, 3, 1]],
+    },
+    // Neighbours that are one in some of the operands.
+    Layout {
+        name: "of nine dimensions that merge",
+        sizes: &[2; 9],
+        strides: &[
+            &[256, 128, 64, 32, 16, 8, 4, 2, 1],
+            &[341, 170, 85, 42, 21, 10, 5, 2, 1],
+            &[426, 213, 106, 53, 26, 13, 6, 3, 1],
+        ],
     },
 ];
 
@@ -162,17 +173,24 @@ fn expected(op: Op, dtype: Dtype, inputs: &[Vec<u64>]) -> Vec<Vec<u64>> {
         .collect()
 }
 
-/// An operator: its name (`*` is the key), operation, and where its result goes.
-const OPERATORS: [(&str, Op, Results); 8] = [
-    ("mish/*/forward", Op::Forward, Results::New),
-    ("mish/*/forward_", Op::Forward, Results::InPlace),
-    ("mish/*/forward.out", Op::Forward, Results::Given),
-    ("mish/*/backward", Op::Backward, Results::New),
-    ("mish/*/double_backward", Op::DoubleBackward, Results::New),
-    ("aten/*/mish", Op::Forward, Results::New),
-    ("aten/*/mish_", Op::Forward, Results::InPlaceReturned),
-    ("aten/*/mish_backward", Op::Backward, Results::New),
-];
+/// Every operator: its name (`*` is the key), operation, and where its result goes.
+fn all() -> Vec<(String, Op, Results)> {
+    let own = Operator::all().map(|operator| {
+        let results = match operator.variant {
+            Variant::New | Variant::Plain => Results::New,
+            Variant::InPlace => Results::InPlace,
+            Variant::Out => Results::Given,
+        };
+        (format!("mish/*/{}", operator.name()), operator.op, results)
+    });
+    let replaced = [
+        ("mish", Op::Forward, Results::New),
+        ("mish_", Op::Forward, Results::InPlaceReturned),
+        ("mish_backward", Op::Backward, Results::New),
+    ];
+    let replaced = replaced.map(|(name, op, results)| (format!("aten/*/{name}"), op, results));
+    own.chain(replaced).collect()
+}
 
 #[derive(Clone, Copy, PartialEq)]
 enum Results {
@@ -182,8 +200,8 @@ enum Results {
     Given,
 }
 
-fn check(site: Site, operator: (&str, Op, Results), layout: &Layout, dtype: Dtype) {
-    let (name, op, results) = operator;
+fn check(site: Site, operator: &(String, Op, Results), layout: &Layout, dtype: Dtype) {
+    let &(ref name, op, results) = operator;
     let what = format!(
         "{name} {} {:?} {dtype:?} {}",
         site.key, site.device, layout.name
@@ -295,7 +313,7 @@ pub fn operators() {
     let mut calls = 0;
     for (context, site) in [(devices[0].0, host), devices[0], devices[1]] {
         driver::set_current(context);
-        for operator in OPERATORS {
+        for operator in &all() {
             for layout in &LAYOUTS {
                 for dtype in Dtype::ALL {
                     check(site, operator, layout, dtype);

@@ -1,11 +1,11 @@
-//! Where Rust results become C statuses, and where panics stop.
+//! Where results become statuses and panics stop: whatever foreign code calls, an export or a
+//! framework's kernel, runs its body in [`guard`].
 
 use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::mish_status;
 use crate::hooks;
 use crate::status::{Error, Result, Status};
 
@@ -36,9 +36,10 @@ impl Drop for Slot {
     }
 }
 
-/// Runs the body of an exported function. A panic, which would be a defect of the library,
-/// becomes `MISH_STATUS_INTERNAL`.
-pub(crate) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
+/// Runs the body of a function that foreign code calls; returns its [`Status`]'s number and keeps
+/// an error's message. A panic, which would be a defect of the library, becomes
+/// [`Status::Internal`].
+pub(crate) fn guard(body: impl FnOnce() -> Result<()>) -> i32 {
     let body = || {
         hooks::reach(hooks::Place::Entry);
         body()
@@ -55,10 +56,10 @@ pub(crate) fn guard(body: impl FnOnce() -> Result<()>) -> mish_status {
         ))
     });
     match outcome {
-        Ok(()) => Status::Ok as mish_status,
+        Ok(()) => Status::Ok as i32,
         Err(error) => {
             remember(&error);
-            error.status() as mish_status
+            error.status() as i32
         }
     }
 }
@@ -70,27 +71,11 @@ fn remember(error: &Error) {
     let _ = LAST_ERROR.try_with(|slot| slot.replace(Some(message)));
 }
 
-/// This thread's last failure in words, naming the argument: what was passed, what is expected.
-///
-/// Never NULL; empty before the first failure. A success leaves it as it was. The string is UTF-8
-/// and valid until the next failing call on the same thread or the end of that thread; do not
-/// free it.
-#[unsafe(no_mangle)]
-pub extern "C" fn mish_last_error() -> *const c_char {
+/// This thread's last message: a C string that lasts until the thread's next failure or its end,
+/// empty before the first.
+pub(crate) fn last_error() -> *const c_char {
     match LAST_ERROR.try_with(|slot| slot.0.load(Ordering::Relaxed)) {
         Ok(message) if !message.is_null() => message,
         _ => c"".as_ptr(),
-    }
-}
-
-/// The name of a status, such as `"MISH_STATUS_NULL_POINTER"`, or `"MISH_STATUS_UNKNOWN"` for a
-/// number that is none. Never NULL; the string is static.
-///
-/// `status`: what a call returned.
-#[unsafe(no_mangle)]
-pub extern "C" fn mish_status_name(status: mish_status) -> *const c_char {
-    match Status::from_code(status) {
-        Some(status) => status.c_name().as_ptr(),
-        None => c"MISH_STATUS_UNKNOWN".as_ptr(),
     }
 }

@@ -52,9 +52,13 @@ fn compile_kernels() {
     for path in ["kernels", "src/catalogue", "src/gpu/tuning.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
-    let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kernels");
     fs::create_dir_all(&out).unwrap_or_else(|e| fail(&format!("{}: {e}", out.display())));
+    let sources = sources();
+    if reused(&sources, &out) {
+        return;
+    }
+    let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
 
     let machine_code = ARCHITECTURES.iter().map(|arch| Target {
         sm: arch.sm,
@@ -111,9 +115,46 @@ fn compile_kernels() {
         );
     }
     table.push_str("]\n");
-    for (name, text) in [("ptxas.txt", report), ("images.rs", table)] {
+    for (name, text) in [
+        ("ptxas.txt", report),
+        ("images.rs", table),
+        (SOURCES, sources),
+    ] {
         fs::write(out.join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
+}
+
+/// Beside the images: all that they were made from.
+const SOURCES: &str = "sources.txt";
+
+fn sources() -> String {
+    let folder = fs::read_dir("kernels").unwrap_or_else(|e| fail(&format!("kernels: {e}")));
+    let mut files: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
+    files.sort();
+    let texts = files
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap_or_default());
+    let headers = ARCHITECTURES.iter().map(|arch| header::header(arch.sm));
+    let own = include_str!("build.rs").to_owned();
+    (texts.chain(headers).chain([header::header(PTX), own])).collect()
+}
+
+/// Takes the images of an earlier build, whose folder a variable names, if their sources are the
+/// same: other profiles and compilers need not wait for the kernels again.
+fn reused(sources: &str, out: &Path) -> bool {
+    println!("cargo::rerun-if-env-changed=MISH_KERNEL_IMAGES");
+    let Some(folder) = env::var_os("MISH_KERNEL_IMAGES").map(PathBuf::from) else {
+        return false;
+    };
+    let found = fs::read_to_string(folder.join(SOURCES));
+    let copy = || -> std::io::Result<()> {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            fs::copy(entry.path(), out.join(entry.file_name()))?;
+        }
+        Ok(())
+    };
+    found.is_ok_and(|found| found == sources) && copy().is_ok()
 }
 
 #[derive(Clone, Copy)]

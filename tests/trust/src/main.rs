@@ -28,10 +28,12 @@ fn main() -> ExitCode {
         }
         ["fuzz", calls, seed] => {
             scenarios::fuzz::fuzz(calls.parse().expect("calls"), seed.parse().expect("a seed"));
+            runner::closing(1, 0);
             ExitCode::SUCCESS
         }
         ["stability", iterations] => {
             scenarios::stability::run(iterations.parse().expect("iterations"));
+            runner::closing(1, 0);
             ExitCode::SUCCESS
         }
         ["race"] => {

@@ -16,10 +16,27 @@ pub const ELSEWHERE: &str = "driver-of-another-name";
 /// Names the runtimes of the sanitizers, where they are in use.
 const RUNTIME: &str = "MISH_SANITIZER_RUNTIME";
 
-/// Runs the scenarios whose names contain one of `names` (all of them for none); prints a line
-/// for each and cargo's closing line.
+/// Says what became of a scenario, as libtest's JSON does. Names and reasons need no escapes.
+pub fn say(name: &str, event: &str, more: &str) {
+    println!("{{ \"type\": \"test\", \"event\": \"{event}\", \"name\": \"{name}\"{more} }}");
+}
+
+/// That something did not run, and why.
+pub fn skipped(name: &str, reason: &str) {
+    say(name, "ignored", &format!(", \"message\": {reason:?}"));
+}
+
+/// The line that ends a run.
+pub fn closing(passed: usize, failed: usize) {
+    let event = if failed == 0 { "ok" } else { "failed" };
+    println!(
+        "{{ \"type\": \"suite\", \"event\": \"{event}\", \"passed\": {passed}, \"failed\": {failed} }}"
+    );
+}
+
+/// Runs the scenarios whose names contain one of `names` (all of them for none), and reports as
+/// libtest does.
 pub fn run(names: &[&str]) -> ExitCode {
-    let start = Instant::now();
     let (mut passed, mut failed) = (0, 0);
     let fails_fast = std::env::var_os("MISH_FAIL_FAST").is_some();
     for scenario in ALL {
@@ -29,23 +46,18 @@ pub fn run(names: &[&str]) -> ExitCode {
         if let Some(reason) = scenario.not_sanitized
             && std::env::var_os(RUNTIME).is_some()
         {
-            // The line that the summary of a run collects.
-            println!("SKIPPED {}: {reason}", scenario.name);
+            skipped(scenario.name, reason);
             continue;
         }
-        let since = Instant::now();
-        let result = child(scenario);
-        let seconds = since.elapsed().as_secs_f64();
-        match result {
+        say(scenario.name, "started", "");
+        match child(scenario) {
             Ok(()) => {
-                println!("test {} ... ok ({seconds:.1} s)", scenario.name);
+                say(scenario.name, "ok", "");
                 passed += 1;
             }
             Err(output) => {
-                println!(
-                    "test {} ... FAILED ({seconds:.1} s)\n{output}",
-                    scenario.name
-                );
+                println!("{output}");
+                say(scenario.name, "failed", "");
                 failed += 1;
                 if fails_fast {
                     break;
@@ -53,11 +65,7 @@ pub fn run(names: &[&str]) -> ExitCode {
             }
         }
     }
-    println!(
-        "test result: {}. {passed} passed; {failed} failed; finished in {:.2}s",
-        if failed == 0 { "ok" } else { "FAILED" },
-        start.elapsed().as_secs_f64()
-    );
+    closing(passed, failed);
     match failed == 0 && passed > 0 {
         true => ExitCode::SUCCESS,
         false => ExitCode::FAILURE,
@@ -180,7 +188,7 @@ fn spawn(scenario: &Scenario, folder: &Path) -> Result<(), String> {
         // A process that ends early by itself has not done its work.
         Some(status) if status.success() && output.contains("done\n") => {
             // What a scenario could not do here.
-            for line in output.lines().filter(|line| line.starts_with("SKIPPED ")) {
+            for line in output.lines().filter(|line| line.contains("\"ignored\"")) {
                 println!("{line}");
             }
             Ok(())

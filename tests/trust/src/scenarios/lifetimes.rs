@@ -354,7 +354,8 @@ pub fn fork_with_equal_ids() {
     };
     if !is_filtered {
         let error = std::io::Error::last_os_error();
-        println!("SKIPPED process: fork, equal process ids: no system call filter ({error})");
+        let reason = format!("no system call filter ({error})");
+        crate::runner::skipped("process: fork, equal process ids", &reason);
         return;
     }
     assert_eq!(std::process::id(), 0, "the filter answers");
@@ -366,7 +367,8 @@ pub fn fork_in_namespaces() {
     // SAFETY: changes what the next child is.
     if unsafe { libc::unshare(libc::CLONE_NEWPID) } != 0 {
         let error = std::io::Error::last_os_error();
-        println!("SKIPPED process: fork in nested namespaces: unshare(CLONE_NEWPID): {error}");
+        let reason = format!("unshare(CLONE_NEWPID): {error}");
+        crate::runner::skipped("process: fork in nested namespaces", &reason);
         return;
     }
     // SAFETY: there are no other threads.

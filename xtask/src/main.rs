@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 
 use env::{deps, paths};
 use run::{command, disk, summary};
-use steps::{aarch64, fresh, gate, sweep, trust, wheel};
+use steps::{aarch64, fresh, gate, reliability, sweep, wheel};
 use tasks::{bench, build, demo, test};
 
 type Task = fn(&[String]) -> Result<ExitCode>;
@@ -70,10 +70,10 @@ with every Python on the PATH, each in an environment of its own; [--out FILE]",
         wheel::run,
     ),
     (
-        "trust",
+        "reliability",
         "the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
 planted bugs; the dependencies",
-        trust::run,
+        reliability::run,
     ),
     (
         "fresh",
@@ -106,8 +106,8 @@ fn done(result: Result<()>) -> Result<ExitCode> {
 fn usage() -> String {
     let lines = TASKS.iter().map(|(name, what, _)| {
         format!(
-            "  {name:<11}{}\n",
-            what.replace('\n', &format!("\n{:13}", ""))
+            "  {name:<13}{}\n",
+            what.replace('\n', &format!("\n{:15}", ""))
         )
     });
     format!("cargo xtask <task>\n\n{}", lines.collect::<String>())

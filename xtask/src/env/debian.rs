@@ -40,8 +40,12 @@ impl Suite {
     /// The version of a package that apt would take, as in `apt-cache policy`.
     pub fn version(&self, package: &str) -> Result<String> {
         let policy = (self.apt("apt-cache").args(["policy", package])).read()?;
-        let version = candidate(&policy).with_context(|| format!("it has no {package}"))?;
-        Ok(version.to_owned())
+        let mut lines = policy.lines().map(str::trim);
+        let version = lines.find_map(|line| line.strip_prefix("Candidate: "));
+        let version = version.filter(|version| *version != "(none)");
+        Ok(version
+            .with_context(|| format!("it has no {package}"))?
+            .into())
     }
 
     /// Of the packages whose names are a number between these two, the one with the highest.
@@ -129,17 +133,12 @@ pub fn require_tools() -> Result<()> {
 
 /// The name of this machine's own release, which its mirror has.
 pub fn release() -> Result<String> {
-    let text = fs::read_to_string("/etc/os-release").unwrap_or_default();
-    let none = || Missing("/etc/os-release names no release of Debian".into());
-    Ok(codename(&text).ok_or_else(none)?.to_owned())
-}
-
-/// The release in the text of `/etc/os-release`.
-fn codename(text: &str) -> Option<&str> {
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("VERSION_CODENAME="))?;
-    Some(line.trim().trim_matches('"'))
+    let name = ". /etc/os-release && echo \"$VERSION_CODENAME\"";
+    let name = program("sh").args(["-c", name]).read().unwrap_or_default();
+    match name.trim() {
+        "" => Err(Missing("/etc/os-release names no release of Debian".into()).into()),
+        name => Ok(name.into()),
+    }
 }
 
 /// Unpacks packages; returns their names, a line each.
@@ -177,90 +176,20 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// The text of every source list of this machine.
-fn sources() -> Result<String> {
-    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
-    if let Ok(entries) = fs::read_dir("/etc/apt/sources.list.d") {
-        for entry in entries {
-            files.push(entry?.path());
-        }
-    }
-    files.sort();
-    let is_list = |path: &PathBuf| {
-        let extension = path.extension().and_then(|extension| extension.to_str());
-        matches!(extension, Some("list" | "sources"))
-    };
-    let texts = files.iter().filter(|path| is_list(path));
-    Ok(texts
-        .filter_map(|path| fs::read_to_string(path).ok())
-        .collect::<Vec<_>>()
-        .join("\n"))
-}
-
-/// The mirror in the machine's configuration.
+/// The mirror of Debian itself in the machine's configuration, as apt reads it.
 pub fn mirror() -> Result<String> {
+    need("apt-get")?;
+    let list = [
+        "indextargets",
+        "--format",
+        "$(REPO_URI)",
+        "Created-By: Packages",
+    ];
+    let addresses = program("apt-get").args(list).read()?;
+    let addresses = addresses.lines().map(|line| line.trim_end_matches('/'));
     let none = || Missing("there is no Debian mirror in the apt configuration".into());
-    Ok(mirror_in(&sources()?).ok_or_else(none)?)
-}
-
-/// The mirror of Debian itself: the first address in a classic `deb` line or a `URIs:` field that
-/// ends in `/debian`.
-fn mirror_in(sources: &str) -> Option<String> {
-    let addresses = sources.lines().flat_map(|line| {
-        let line = line.trim();
-        let is_source = line.starts_with("deb ")
-            || line.starts_with("deb\t")
-            || line.to_ascii_lowercase().starts_with("uris:");
-        line.split_whitespace().skip(1).filter(move |_| is_source)
-    });
-    addresses
-        .map(|address| address.trim_end_matches('/'))
-        .find(|address| address.contains("://") && address.ends_with("/debian"))
-        .map(str::to_owned)
-}
-
-/// The version that `apt-cache policy` would install.
-fn candidate(policy: &str) -> Option<&str> {
-    let line = policy.lines().map(str::trim);
-    line.filter_map(|line| line.strip_prefix("Candidate:"))
-        .map(str::trim)
-        .find(|version| *version != "(none)")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{candidate, codename, mirror_in};
-
-    #[test]
-    fn finds_the_mirror_in_both_formats() {
-        let classic = "# deb http://old.example/debian x main\n\
-                       deb [arch=amd64] http://other.example/tools stable main\n\
-                       deb [signed-by=/a b=c] http://mirror.example/debian/ bookworm main\n";
-        assert_eq!(mirror_in(classic).unwrap(), "http://mirror.example/debian");
-        let deb822 = "Types: deb\nURIs: https://mirror.example/debian\nSuites: bookworm\n";
-        assert_eq!(mirror_in(deb822).unwrap(), "https://mirror.example/debian");
-        assert_eq!(
-            mirror_in("deb http://mirror.example/ubuntu noble main\n"),
-            None
-        );
-    }
-
-    #[test]
-    fn finds_the_release() {
-        let text = "ID=debian\nVERSION_ID=\"12\"\nVERSION_CODENAME=bookworm\n";
-        assert_eq!(codename(text), Some("bookworm"));
-        assert_eq!(codename("VERSION_CODENAME=\"trixie\"\n"), Some("trixie"));
-        assert_eq!(codename("ID=other\n"), None);
-    }
-
-    #[test]
-    fn finds_the_candidate() {
-        let policy = "rustc:\n  Installed: (none)\n  Candidate: 1.97.1+dfsg1-1\n  Version table:\n";
-        assert_eq!(candidate(policy), Some("1.97.1+dfsg1-1"));
-        assert_eq!(
-            candidate("a:\n  Installed: (none)\n  Candidate: (none)\n"),
-            None
-        );
-        assert_eq!(candidate(""), None);
-    }
+    let mirror = addresses
+        .into_iter()
+        .find(|address| address.ends_with("/debian"));
+    Ok(mirror.ok_or_else(none)?.to_owned())
 }

@@ -22,22 +22,58 @@ const COMPILERS: [(&str, &str, &[&str]); 4] = [
     ("clang++", "c++", CPP),
 ];
 
-/// Compiler, standard, name and sources of each program.
-const PROGRAMS: [(&str, &str, &str, &[&str]); 5] = [
-    ("gcc", "c99", "header", &["header.c", "header_again.c"]),
-    ("gcc", "c99", "bad_input", &["bad_input.c"]),
-    ("gcc", "c99", "good_input", &["good_input.c"]),
-    ("gcc", "c99", "endurance", &["endurance.c"]),
-    ("g++", "c++11", "layer", &["layer.cpp"]),
+/// Compiler, standard, name, what it tests, and sources of each program.
+type Source = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
+const PROGRAMS: [Source; 5] = [
+    (
+        "gcc",
+        "c99",
+        "header",
+        "C: header by itself, layouts",
+        &["header.c", "header_again.c"],
+    ),
+    (
+        "gcc",
+        "c99",
+        "bad_input",
+        "C: bad input is refused",
+        &["bad_input.c"],
+    ),
+    (
+        "gcc",
+        "c99",
+        "good_input",
+        "C: unusual input works",
+        &["good_input.c"],
+    ),
+    (
+        "gcc",
+        "c99",
+        "endurance",
+        "C: memory over a million calls",
+        &["endurance.c"],
+    ),
+    (
+        "g++",
+        "c++11",
+        "layer",
+        "C++: types, containers, exceptions",
+        &["layer.cpp"],
+    ),
 ];
 
 /// Compiles and runs them.
 pub fn all(library: &Path) -> Outcomes {
     let mut outcomes = vec![("C, C++: headers under every standard".to_owned(), headers())];
     // good_input uses threads and mathematics; the rest needs neither, which costs nothing.
-    for (compiler, standard, name, sources) in PROGRAMS {
+    for (compiler, standard, name, title, sources) in PROGRAMS {
         let sources = sources_of(sources);
-        let title = format!("{}: {name}", if compiler == "gcc" { "C" } else { "C++" });
         let compiled = compile(compiler, standard, &sources, name, library);
         // Valgrind's float arithmetic is not the machine's, where accuracy is checked.
         let arguments: Option<&[&str]> = match name {
@@ -50,7 +86,7 @@ pub fn all(library: &Path) -> Outcomes {
             outcomes.push((format!("{title} under Valgrind"), outcome));
         }
         let plain = compiled.map(|binary| linked(&binary, library));
-        outcomes.push((title.clone(), Outcome::reported(plain)));
+        outcomes.push((title.to_owned(), Outcome::reported(plain)));
         let sanitized = sanitized(compiler, standard, &sources, name, library);
         outcomes.push((
             format!("{title} under ASan and UBSan"),
@@ -103,7 +139,7 @@ pub fn compile(
 /// Compiles one of the programs of a copy of the repository.
 pub fn compile_in(root: &Path, name: &str, library: &Path) -> Result<PathBuf> {
     let found = PROGRAMS.iter().find(|program| program.2 == name);
-    let &(compiler, standard, _, sources) = found.with_context(|| name.to_owned())?;
+    let &(compiler, standard, _, _, sources) = found.with_context(|| name.to_owned())?;
     let sources = sources_of(sources);
     let output = format!("{name}-copy");
     compile_with(root, compiler, standard, &sources, &output, library, &[])
@@ -188,5 +224,5 @@ fn valgrind(binary: &Path, library: &Path, arguments: &[&str]) -> Outcome {
         ])
         .arg(binary)
         .args(arguments);
-    Outcome::of(needed.and_then(|()| watched.check()))
+    Outcome::reported(needed.map(|()| watched))
 }

@@ -5,7 +5,7 @@ use std::{env, fs};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::{c, trust};
+use super::{c, reliability};
 use crate::env::{interpreters, paths};
 use crate::run::command::{Program, program};
 use crate::run::outcome::{Outcome, Outcomes};
@@ -17,7 +17,7 @@ const TOLERANCE: u32 = 2;
 /// All of them, as tests, with a stand-in driver where there is no GPU.
 pub fn with_standin(context: &test::Context) -> Outcomes {
     let (library, python) = (&context.library, &context.python);
-    match trust::standin() {
+    match reliability::standin() {
         Ok(standin) => all(library, python, Some(&standin)),
         // Without a compiler for it, they run once.
         failed => {

@@ -28,7 +28,7 @@ const TESTS: [&str; 10] = [
     "gate",
     "c",
     "kernel math",
-    "trust",
+    "reliability",
     "python",
     "examples",
 ];

@@ -1,4 +1,4 @@
-//! `cargo xtask trust mutants`: plants one bug after the other in a copy of the tree; the check that
+//! `cargo xtask reliability mutants`: plants one bug after the other in a copy of the tree; the check that
 //! is named beside each must fail. The list is `tests/mutants.txt`. `cargo xtask test` plants a
 //! share of them, another with every commit.
 
@@ -18,7 +18,7 @@ use crate::run::outcome::{Outcome, Outcomes};
 use crate::run::record;
 use crate::run::report::Report;
 use crate::run::summary;
-use crate::steps::{c, libtorch};
+use crate::steps::{c, libtorch, reliability};
 use crate::tasks::build;
 
 /// The fewest bugs that `cargo xtask test` plants.
@@ -33,45 +33,23 @@ struct Mutant {
     to: String,
 }
 
-/// What must notice a bug.
+/// What must notice a bug: a kind, and what it is given.
 #[derive(Clone, PartialEq)]
 struct Check {
-    kind: Kind,
+    kind: &'static str,
     arguments: String,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    /// Scenarios of `tests/trust`, by a part of their names.
-    Scenario,
-    /// `cargo test` with these arguments.
-    Cargo,
-    /// The sweep of all inputs, with these arguments.
-    Sweep,
-    /// A program of `tests/c`.
-    C,
-    /// pytest with these arguments.
-    Pytest,
-    /// The same in the environment with PyTorch, with the stand-in as the driver.
-    Torch,
-    /// The LibTorch example.
-    Libtorch,
-}
-
-const KINDS: [(&str, Kind); 6] = [
-    ("cargo", Kind::Cargo),
-    ("sweep", Kind::Sweep),
-    ("c", Kind::C),
-    ("pytest", Kind::Pytest),
-    ("torch", Kind::Torch),
-    ("libtorch", Kind::Libtorch),
-];
+/// The kinds that are named in the list, which explains them; else it is a scenario of
+/// `tests/reliability`, by a part of its name.
+const KINDS: [&str; 6] = ["cargo", "sweep", "c", "pytest", "torch", "libtorch"];
+const SCENARIO: &str = "scenario";
 
 impl Check {
     fn parse(text: &str) -> Check {
         let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-        let kind = KINDS.iter().find(|(name, _)| *name == word);
-        let (kind, arguments) = kind.map_or((Kind::Scenario, text), |&(_, kind)| (kind, rest));
+        let kind = KINDS.into_iter().find(|kind| *kind == word);
+        let (kind, arguments) = kind.map_or((SCENARIO, text), |kind| (kind, rest));
         Check {
             kind,
             arguments: arguments.to_owned(),
@@ -79,13 +57,13 @@ impl Check {
     }
 
     fn needs_torch(&self) -> bool {
-        matches!(self.kind, Kind::Torch | Kind::Libtorch)
+        ["torch", "libtorch"].contains(&self.kind)
     }
 
     /// What failed, for the report.
     fn name(&self, output: &str) -> String {
-        if let Some((word, _)) = KINDS.iter().find(|(_, kind)| *kind == self.kind) {
-            return format!("{word} {}", self.arguments);
+        if self.kind != SCENARIO {
+            return format!("{} {}", self.kind, self.arguments);
         }
         let mut report = Report::default();
         output.lines().for_each(|line| drop(report.line(line)));
@@ -95,7 +73,7 @@ impl Check {
 }
 
 /// Plants every bug whose name contains one of `names`, or all; writes the outcome for all of
-/// them to `bench/results/trust-mutants.txt`.
+/// them to `bench/results/reliability-mutants.txt`.
 pub fn run(names: &[&str]) -> Result<ExitCode> {
     let all = read()?;
     let chosen: Vec<&Mutant> = all
@@ -107,7 +85,7 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
     let (report, missed) = plant(&chosen)?;
     let report = format!("Planted bugs, and the check that noticed each:\n\n{report}");
     if names.is_empty() {
-        record::write("trust-mutants", &header, &report)?;
+        record::write("reliability-mutants", &header, &report)?;
     }
     Ok(summary::code(missed.is_empty()))
 }
@@ -271,7 +249,7 @@ impl Site {
 
     /// Builds the copy: all of it each time, so that nothing is built in two ways.
     fn build(&self) -> Result<()> {
-        let mut packages = vec!["mish-standin", "mish-trust", "mish-sweep"];
+        let mut packages = vec!["mish-standin", "mish-reliability", "mish-sweep"];
         // Of the kernels only the stand-in's are run: the library may keep those it has.
         let kernels = build::fingerprint(&self.tree.join("kernels"))?;
         let stamp = self.stamp();
@@ -300,29 +278,29 @@ impl Site {
         };
         let torch = || self.torch.as_deref().context("PyTorch");
         let program = match check.kind {
-            Kind::Scenario => program(self.built("mish-trust"))
+            SCENARIO => program(self.built("mish-reliability"))
                 .args(["run", &check.arguments])
                 .env("MISH_STANDIN_FOLDER", self.standin()?)
                 .env("MISH_LIBRARY", &library)
                 .env("MISH_FAIL_FAST", "1"),
-            Kind::Cargo => {
+            "cargo" => {
                 compiled(self.cargo("test").args(words()).arg("--no-run"))?;
                 self.cargo("test").args(words())
             }
-            Kind::Sweep => program(self.built("mish-sweep"))
+            "sweep" => program(self.built("mish-sweep"))
                 .args(["--brief", "--fresh", "--library"])
                 .arg(&library)
                 .arg("--state")
                 .arg(self.target.join("sweep"))
                 .args(words()),
-            Kind::C => {
+            "c" => {
                 let name = &check.arguments;
                 let binary = c::compile_in(&self.tree, name, &library)?;
                 c::linked(&binary, &library)
             }
-            Kind::Pytest => pytest(&self.python),
-            Kind::Torch => pytest(torch()?).env("LD_LIBRARY_PATH", self.standin()?),
-            Kind::Libtorch => {
+            "pytest" => pytest(&self.python),
+            "torch" => pytest(torch()?).env("LD_LIBRARY_PATH", self.standin()?),
+            _ => {
                 let folder = self.target.join("cpp");
                 program(libtorch::build(&self.tree, &folder, &library, torch()?)?)
             }
@@ -334,13 +312,8 @@ impl Site {
     /// The folder with the stand-in as the driver. Not beside what is built: cargo has that on the
     /// library path of build scripts, and NVRTC would take it for a driver.
     fn standin(&self) -> Result<PathBuf> {
-        let folder = self.target.join("standin");
-        let link = folder.join("libcuda.so.1");
-        if !link.exists() {
-            fs::create_dir_all(&folder)?;
-            symlink(self.built("libmish_standin.so"), link)?;
-        }
-        Ok(folder)
+        let built = self.built("libmish_standin.so");
+        reliability::named(&built, self.target.join("standin"))
     }
 }
 
@@ -370,8 +343,8 @@ mod tests {
         let all = read().unwrap();
         assert!(all.len() >= 50);
         // Every kind of check is in use, and every layer has bugs.
-        for (name, kind) in KINDS {
-            assert!(all.iter().any(|m| m.by.kind == kind), "no bug by {name}");
+        for kind in KINDS {
+            assert!(all.iter().any(|m| m.by.kind == kind), "no bug by {kind}");
         }
         for folder in [
             "src/gpu/cuda/",
@@ -403,10 +376,10 @@ mod tests {
     #[test]
     fn checks_by_kind() {
         let check = Check::parse("launch: strided, sm_90");
-        assert!(check.kind == Kind::Scenario && check.arguments == "launch: strided, sm_90");
+        assert!(check.kind == SCENARIO && check.arguments == "launch: strided, sm_90");
         let check = Check::parse("pytest tests/python/test_arrays.py -k out");
-        assert!(check.kind == Kind::Pytest && check.arguments.ends_with("-k out"));
+        assert!(check.kind == "pytest" && check.arguments.ends_with("-k out"));
         assert!(Check::parse("libtorch").needs_torch());
-        assert!(Check::parse("contexts: current").kind == Kind::Scenario);
+        assert!(Check::parse("contexts: current").kind == SCENARIO);
     }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::trust;
+use super::reliability;
 use crate::env::paths;
 use crate::run::command::{Program, program};
 use crate::run::outcome::{Outcome, Outcomes};
@@ -19,7 +19,7 @@ const TORCH_TESTS: [&str; 2] = ["test_torch", "test_mish_cuda"];
 /// Those without PyTorch; where there is no GPU, those that want one with the stand-in driver.
 pub fn core(context: &Context) -> Outcomes {
     let pytest = || pytest(&context.python, &context.library);
-    let through_standin = trust::standin().map(|standin| {
+    let through_standin = reliability::standin().map(|standin| {
         pytest()
             .env("LD_LIBRARY_PATH", standin)
             .args(["tests/python/test_cuda_arrays.py"])

@@ -10,6 +10,7 @@ use crate::env::tools::{Missing, is_installed};
 use crate::env::{paths, toolchain};
 use crate::run::command::{Program, cargo, program};
 use crate::run::outcome::{Outcome, Outcomes};
+use crate::tasks::build;
 
 /// The checks as tests.
 pub fn all() -> Outcomes {
@@ -92,7 +93,7 @@ fn contents() -> Result<()> {
 /// No locked version was withdrawn, and what is packed builds: publishing asks the registry about
 /// each, up to the upload.
 fn withdrawn() -> Result<()> {
-    let (success, text) = cargo()
+    let (success, text) = build::with_images(cargo())?
         .args([
             "publish",
             "--package",

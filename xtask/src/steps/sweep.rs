@@ -23,7 +23,7 @@ pub fn reduced(library: &Path) -> Outcomes {
         .map(|simd| {
             let name = match simd {
                 "" => "errors of all inputs, reduced".to_owned(),
-                simd => format!("the same, {simd}"),
+                simd => format!("errors of all inputs, reduced, {simd}"),
             };
             let sweep = program(library).arg("--reduced").env("MISH_SIMD", simd);
             (name, Outcome::reported(Ok(sweep)))

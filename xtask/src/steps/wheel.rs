@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
 
 use super::pytest::{TESTS, core_tests};
 use crate::env::python::{Environment, pip};
@@ -13,6 +14,7 @@ use crate::env::{deps, paths, toolchain, tools};
 use crate::run::command::{commit, program};
 use crate::run::outcome::{Outcome, Outcomes};
 use crate::run::summary;
+use crate::tasks::build;
 
 /// The newest PyTorch, and the oldest served.
 const PYTORCHES: [Environment; 2] = [
@@ -50,7 +52,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     };
     // Of what is packed, whatever is committed meanwhile.
     let commit = out.map(|_| commit()).transpose()?.unwrap_or_default();
-    let wheel = build()?;
+    let wheel = pack()?;
     println!("built {}", wheel.display());
     if !check {
         return Ok(ExitCode::SUCCESS);
@@ -74,14 +76,14 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         }
     }
     if let Some(out) = out {
-        let name = wheel.file_name().unwrap_or_default().to_string_lossy();
-        let text = format!(
-            "{{\n \"wheel\": \"{name}\",\n \"sha256\": \"{}\",\n \"bytes\": {},\n \
-             \"commit\": \"{commit}\",\n \"environments\": [\n  {}\n ]\n}}\n",
-            checksum(&wheel)?,
-            fs::metadata(&wheel)?.len(),
-            records.join(",\n  ")
-        );
+        let record = json!({
+            "wheel": wheel.file_name().unwrap_or_default().to_string_lossy(),
+            "sha256": checksum(&wheel)?,
+            "bytes": fs::metadata(&wheel)?.len(),
+            "commit": commit,
+            "environments": records,
+        });
+        let text = serde_json::to_string_pretty(&record)? + "\n";
         fs::write(out, text).with_context(|| out.clone())?;
     }
     Ok(summary::code(success))
@@ -101,7 +103,7 @@ fn checksum(file: &Path) -> Result<String> {
 /// Builds the wheel, installs it into an empty environment and uses it from there.
 pub fn installed() -> Outcomes {
     let run = || -> Result<()> {
-        let wheel = build()?;
+        let wheel = pack()?;
         let folder = paths::target().join("wheel-test");
         deps::remove(&folder)?;
         program(crate::env::python::host()?)
@@ -122,7 +124,7 @@ pub fn installed() -> Outcomes {
 }
 
 /// Builds the wheel into `dist` and checks what it promises.
-pub fn build() -> Result<PathBuf> {
+fn pack() -> Result<PathBuf> {
     tools::need_baseline("the wheel")?;
     toolchain::ensure()?;
     let python = ZIG.ensure()?;
@@ -158,7 +160,7 @@ pub fn build() -> Result<PathBuf> {
 
 /// The release library, linked against the old glibc.
 fn library() -> Result<PathBuf> {
-    toolchain::zigbuild(None)?
+    build::with_images(toolchain::zigbuild(None)?)?
         .args(["zigbuild", "--release", "--package", "libmish", "--target"])
         .arg(format!("{TARGET}.{GLIBC}"))
         .check()?;
@@ -174,8 +176,8 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
 }
 
 /// Installs the wheel into an environment and runs tests on what was installed. Returns whether
-/// they passed, and a line of JSON about it.
-fn test(python: &Path, wheel: &Path, tests: &[String]) -> Result<(bool, String)> {
+/// they passed, and what to record of it.
+fn test(python: &Path, wheel: &Path, tests: &[String]) -> Result<(bool, Value)> {
     pip(python)
         .args(["install", "--no-deps", "--no-index", "--force-reinstall"])
         .arg(wheel)
@@ -185,21 +187,21 @@ fn test(python: &Path, wheel: &Path, tests: &[String]) -> Result<(bool, String)>
         .without_env("MISH_LIBRARY")
         .read()?;
     println!("{versions}");
+    let mut environment: Value = serde_json::from_str(&versions)?;
     let outcome = Outcome::pytest(Ok(program(python)
         .args(["-m", "pytest"])
         .args(tests)
         .without_env("MISH_LIBRARY")
         .without_env("PYTHONPATH")
         .env("MISH_TEST_INSTALLED", "1")));
-    let (passed, failed) = (outcome.passed, outcome.failures.len());
-    let skipped = outcome.skips.len();
-    let line = format!(
-        "{{{versions}, \"passed\": {passed}, \"failed\": {failed}, \"not run, without a GPU\": {skipped}}}"
-    );
-    Ok((failed == 0, line))
+    let failed = outcome.failures.len();
+    environment["passed"] = outcome.passed.into();
+    environment["failed"] = failed.into();
+    environment["not run, without a GPU"] = outcome.skips.len().into();
+    Ok((failed == 0, environment))
 }
 
-/// What an environment holds, as part of a JSON object; fails if the package is not the wheel's.
+/// What an environment holds, as JSON; fails if the package is not the wheel's.
 const VERSIONS: &str = r#"
 import importlib.util, json, pathlib, platform
 import mish
@@ -209,5 +211,5 @@ versions = {"python": platform.python_version(), "glibc": platform.libc_ver()[1]
 for name in ("numpy", "torch"):
     if importlib.util.find_spec(name):
         versions[name] = importlib.import_module(name).__version__
-print(json.dumps(versions)[1:-1], end="")
+print(json.dumps(versions))
 "#;

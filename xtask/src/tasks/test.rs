@@ -10,8 +10,8 @@ use crate::env::python::{CORE, TORCH};
 use crate::run::outcome::{Outcome, Outcomes};
 use crate::run::summary::{summary, timed};
 use crate::steps::{
-    aarch64, c, examples, fresh, gate, kernel_math, libtorch, mutants, oldest_rust, pytest, rust,
-    setup, supply, sweep, trust, wheel,
+    aarch64, c, examples, fresh, gate, kernel_math, libtorch, mutants, oldest_rust, pytest,
+    reliability, rust, setup, supply, sweep, wheel,
 };
 
 /// What the steps need, prepared before the first of them.
@@ -51,7 +51,7 @@ const STEPS: &[(&str, Needs, Step)] = &[
     ("c", Nothing, |context| c::all(&context.library)),
     ("sweep", Nothing, |context| sweep::reduced(&context.library)),
     ("supply", Nothing, |_| supply::all()),
-    ("trust", Nothing, |_| trust::share()),
+    ("reliability", Nothing, |_| reliability::share()),
     ("kernel math", Nothing, |_| kernel_math::all()),
     ("python", Nothing, pytest::core),
     ("examples", Nothing, examples::with_standin),

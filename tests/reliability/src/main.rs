@@ -41,7 +41,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         _ => {
-            eprintln!("mish-trust run [NAME...] | fuzz CALLS SEED | stability ITERATIONS");
+            eprintln!("mish-reliability run [NAME...] | fuzz CALLS SEED | stability ITERATIONS");
             ExitCode::FAILURE
         }
     }

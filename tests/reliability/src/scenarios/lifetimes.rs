@@ -320,7 +320,7 @@ fn parent_and_child_use_the_pool() {
     }
 }
 
-const NAMESPACES: &str = "MISH_TRUST_NAMESPACES";
+const NAMESPACES: &str = "MISH_RELIABILITY_NAMESPACES";
 
 /// A child whose process id is its parent's, as far as it can tell: the system's answer is 0 to
 /// everyone.
@@ -410,7 +410,7 @@ pub fn fork_amid_calls() {
     });
 }
 
-const INNER: &str = "MISH_TRUST_INNER";
+const INNER: &str = "MISH_RELIABILITY_INNER";
 
 /// Runs this scenario again as a process of its own, which then takes the other branch.
 fn again(scenario: &str, how: &str) -> std::process::Output {

@@ -123,7 +123,7 @@ impl World {
             memory,
             contexts,
             streams,
-            is_traced: std::env::var_os("MISH_TRUST_TRACE").is_some(),
+            is_traced: std::env::var_os("MISH_RELIABILITY_TRACE").is_some(),
             counts: Counts {
                 calls: 0,
                 succeeded: 0,

@@ -1,4 +1,4 @@
-//! `cargo xtask trust`: the GPU path through the stand-in driver, faults, fuzzing, threads and
+//! `cargo xtask reliability`: the GPU path through the stand-in driver, faults, fuzzing, threads and
 //! lifetimes, the stability check, planted bugs. `cargo xtask test` runs a bounded share of it.
 
 use std::fs;
@@ -16,7 +16,7 @@ use crate::steps::{mutants, supply};
 use crate::tasks::build;
 
 const USAGE: &str = "\
-cargo xtask trust <what>
+cargo xtask reliability <what>
 
   scenarios [NAME...]      every scenario whose name contains one of these, in full length
   sanitized [NAME...]      the same with the kernels under ASan and UBSan
@@ -26,7 +26,7 @@ cargo xtask trust <what>
   mutants [NAME...]        plants one bug after the other; each must be caught
   supply                   dependencies: sources, checksums, licences, yanked and pinned versions
 
-In full length, without names or numbers, each writes what it printed to bench/results/trust-*.txt.
+In full length, without names or numbers, each writes what it printed to bench/results/reliability-*.txt.
 ";
 
 /// The scenarios that ThreadSanitizer watches.
@@ -40,7 +40,7 @@ const THREADS: [&str; 4] = [
 ];
 
 /// Where the parts of a run are.
-pub struct Trust {
+pub struct Suite {
     runner: PathBuf,
     /// The folder with the stand-in as `libcuda.so.1`.
     standin: PathBuf,
@@ -59,33 +59,33 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words.as_slice() {
         ["scenarios", names @ ..] => {
-            let program = Trust::prepare()?.full().arg("run").args(names);
-            recorded("trust-scenarios", names.is_empty(), program)
+            let program = Suite::prepare()?.full().arg("run").args(names);
+            recorded("reliability-scenarios", names.is_empty(), program)
         }
         ["sanitized", names @ ..] => {
-            let program = Trust::prepare()?.sanitized()?.full().arg("run").args(names);
-            recorded("trust-sanitized", names.is_empty(), program)
+            let program = Suite::prepare()?.sanitized()?.full().arg("run").args(names);
+            recorded("reliability-sanitized", names.is_empty(), program)
         }
         ["threads", names @ ..] => {
             let tools = cross::Tools::ensure()?;
-            let trust = Trust::thread_sanitized(&tools)?;
-            trust.sees_races()?;
-            let program = trust.full().arg("run").args(match names {
+            let suite = Suite::thread_sanitized(&tools)?;
+            suite.sees_races()?;
+            let program = suite.full().arg("run").args(match names {
                 [] => &THREADS,
                 names => names,
             });
-            recorded("trust-threads", names.is_empty(), program)
+            recorded("reliability-threads", names.is_empty(), program)
         }
         ["fuzz", rest @ ..] => {
             let calls = rest.first().unwrap_or(&"100000000");
             let seed = rest.get(1).unwrap_or(&"1");
-            let program = Trust::prepare()?.alone().args(["fuzz", calls, seed]);
-            recorded("trust-fuzz", rest.is_empty(), program)
+            let program = Suite::prepare()?.alone().args(["fuzz", calls, seed]);
+            recorded("reliability-fuzz", rest.is_empty(), program)
         }
         ["stability", rest @ ..] => {
             let iterations = rest.first().unwrap_or(&"100000");
-            let program = Trust::prepare()?.alone().args(["stability", iterations]);
-            recorded("trust-stability", rest.is_empty(), program)
+            let program = Suite::prepare()?.alone().args(["stability", iterations]);
+            recorded("reliability-stability", rest.is_empty(), program)
         }
         ["mutants", names @ ..] => mutants::run(names),
         ["supply"] => Ok(summary::summary(&supply::all())),
@@ -104,15 +104,15 @@ fn recorded(name: &str, is_full: bool, program: Program) -> Result<ExitCode> {
 
 /// The bounded share, as a step of `cargo xtask test`.
 pub fn share() -> Outcomes {
-    let trust = match Trust::prepare() {
-        Ok(trust) => trust,
-        failed => return vec![("trust".into(), Outcome::of(failed))],
+    let suite = match Suite::prepare() {
+        Ok(suite) => suite,
+        failed => return vec![("GPU path through the stand-in".into(), Outcome::of(failed))],
     };
-    let sanitized = trust.sanitized().map(|trust| trust.program().arg("run"));
+    let sanitized = suite.sanitized().map(|suite| suite.program().arg("run"));
     vec![
         (
             "GPU path through the stand-in".into(),
-            Outcome::reported(Ok(trust.program().arg("run"))),
+            Outcome::reported(Ok(suite.program().arg("run"))),
         ),
         (
             "GPU path, kernels under ASan and UBSan".into(),
@@ -131,9 +131,9 @@ fn thread_sanitized() -> Outcome {
         Err(error) => return Outcome::skip(format!("no compiler for it: {error:#}")),
     };
     let program = || {
-        let trust = Trust::thread_sanitized(&tools)?;
-        trust.sees_races()?;
-        Ok(trust.program().arg("run").args(THREADS))
+        let suite = Suite::thread_sanitized(&tools)?;
+        suite.sees_races()?;
+        Ok(suite.program().arg("run").args(THREADS))
     };
     Outcome::reported(program())
 }
@@ -154,20 +154,20 @@ fn checked(package: &str) -> Program {
         "build",
         "--quiet",
         "--profile",
-        "trust",
+        "checked",
         "--package",
         package,
     ])
 }
 
-impl Trust {
+impl Suite {
     /// Builds everything.
-    pub fn prepare() -> Result<Trust> {
+    pub fn prepare() -> Result<Suite> {
         let library = build::library()?;
         let standin = standin()?;
         let hooks = ["--features", "test-hooks"];
-        Ok(Trust {
-            runner: checked("mish-trust").built("mish-trust")?,
+        Ok(Suite {
+            runner: checked("mish-reliability").built("mish-reliability")?,
             standin,
             library,
             checked: build::with_images(checked("libmish"))?
@@ -180,7 +180,7 @@ impl Trust {
 
     /// Everything under ThreadSanitizer, the standard library too: else its locks and barriers
     /// are not seen, and races are where there are none.
-    fn thread_sanitized(tools: &cross::Tools) -> Result<Trust> {
+    fn thread_sanitized(tools: &cross::Tools) -> Result<Suite> {
         const TARGET: &str = "x86_64-unknown-linux-gnu";
         crate::env::toolchain::ensure()?;
         let runtime = tools.thread_sanitizer();
@@ -200,10 +200,17 @@ impl Trust {
             ),
         ];
         build::with_images(cargo())?
-            .args(["build", "--quiet", "--profile", "trust", "--target", TARGET])
+            .args([
+                "build",
+                "--quiet",
+                "--profile",
+                "checked",
+                "--target",
+                TARGET,
+            ])
             .arg("-Zbuild-std=std,panic_unwind")
             .args(["--package", "libmish", "--package", "mish-standin"])
-            .args(["--package", "mish-trust", "--target-dir"])
+            .args(["--package", "mish-reliability", "--target-dir"])
             .arg(&folder)
             .env("RUSTC", tools.rustc())
             // What is not stable yet in the compiler, and building its library, is used.
@@ -211,9 +218,9 @@ impl Trust {
             .without_env("RUSTFLAGS")
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .check()?;
-        let built = folder.join(TARGET).join("trust");
-        Ok(Trust {
-            runner: built.join("mish-trust"),
+        let built = folder.join(TARGET).join("checked");
+        Ok(Suite {
+            runner: built.join("mish-reliability"),
             standin: named(&built.join("libmish_standin.so"), "standin-threads")?,
             library: built.join("libmish.so"),
             checked: built.join("libmish.so"),
@@ -233,7 +240,7 @@ impl Trust {
     }
 
     /// The same with the kernels built under ASan and UBSan, and the checked library.
-    pub fn sanitized(&self) -> Result<Trust> {
+    pub fn sanitized(&self) -> Result<Suite> {
         tools::need_flags("g++", "c++", &["-fsanitize=address,undefined"])?;
         let runtimes: Vec<String> = ["libasan.so", "libubsan.so"]
             .into_iter()
@@ -251,7 +258,7 @@ impl Trust {
             .arg(paths::target().join("sanitized"))
             .env("MISH_SANITIZE", "1")
             .built("libmish_standin.so")?;
-        Ok(Trust {
+        Ok(Suite {
             runner: self.runner.clone(),
             standin: named(&standin, "standin-sanitized")?,
             library: self.checked.clone(),
@@ -278,7 +285,7 @@ impl Trust {
 
     /// The runner, to run everything in full length.
     fn full(&self) -> Program {
-        self.program().env("MISH_TRUST_FULL", "1")
+        self.program().env("MISH_RELIABILITY_FULL", "1")
     }
 
     /// The runner, for work of its own process.
@@ -289,8 +296,9 @@ impl Trust {
     }
 }
 
-/// A folder in which a built stand-in goes by the driver's name.
-fn named(library: &Path, folder: &str) -> Result<PathBuf> {
+/// A folder, below the target folder unless it is absolute, in which a built stand-in goes by the
+/// driver's name.
+pub fn named(library: &Path, folder: impl AsRef<Path>) -> Result<PathBuf> {
     let folder = paths::target().join(folder);
     fs::create_dir_all(&folder)?;
     let link = folder.join("libcuda.so.1");

@@ -58,7 +58,7 @@ const fn plain(name: &'static str, run: fn()) -> Scenario {
 
 /// Whether to run everything, not the bounded share.
 pub fn is_full() -> bool {
-    std::env::var_os("MISH_TRUST_FULL").is_some()
+    std::env::var_os("MISH_RELIABILITY_FULL").is_some()
 }
 
 /// Whether to run less than the usual share, as for each of many planted bugs.

@@ -81,7 +81,8 @@ pub fn driver_folder() -> PathBuf {
 
 /// A new folder for a driver.
 fn folder(name: &str) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("mish-trust-{}-{name}", std::process::id()));
+    let folder =
+        std::env::temp_dir().join(format!("mish-reliability-{}-{name}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a temporary folder");
     folder
 }

@@ -117,7 +117,7 @@ fn withdrawn() -> Result<()> {
         .lines()
         .filter(|line| line.contains("yanked"))
         .collect();
-    ensure!(success, "{text}");
+    ensure!(success, "it cannot be published:\n{text}");
     ensure!(withdrawn.is_empty(), "{}", withdrawn.join("\n"));
     Ok(())
 }

@@ -150,7 +150,7 @@ fn elsewhere() -> Result<Option<ExitCode>> {
         return Ok(None);
     }
     let status = command::cargo()
-        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .words("run --quiet --package xtask --")
         .args(std::env::args_os().skip(1))
         .status()?;
     Ok(Some(ExitCode::from(

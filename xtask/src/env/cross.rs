@@ -116,7 +116,7 @@ impl Tools {
     /// What the disassembler says about a library, with readable names.
     pub fn disassemble(&self, library: &Path) -> Result<String> {
         program(self.folder.join("objdump"))
-            .args(["--disassemble", "--demangle", "--no-show-raw-insn"])
+            .words("--disassemble --demangle --no-show-raw-insn")
             .arg(library)
             .read()
     }

@@ -30,9 +30,9 @@ impl Suite {
             folder: folder.to_path_buf(),
             architectures: architectures.iter().map(|&name| name.into()).collect(),
         };
-        let update = suite.apt("apt-get").args(["update", "-qq"]);
+        let update = suite.apt("apt-get").words("update -qq");
         // Else a mirror that does not answer is only warned of.
-        let update = update.args(["-o", "APT::Update::Error-Mode=any"]).read();
+        let update = update.words("-o APT::Update::Error-Mode=any").read();
         update.context("the mirror in the apt configuration does not give its list of packages")?;
         Ok(suite)
     }
@@ -65,7 +65,7 @@ impl Suite {
         let downloads = self.folder.join("downloads");
         fs::create_dir_all(&downloads)?;
         self.apt("apt-get")
-            .args(["download", "-qq"])
+            .words("download -qq")
             .args(packages)
             .current_dir(&downloads)
             .read()?;
@@ -82,8 +82,8 @@ impl Suite {
         let status: String = present.iter().map(|name| self.installed(name)).collect();
         fs::write(self.folder.join("status"), status)?;
         self.apt("apt-get")
-            .args(["install", "--download-only", "--no-install-recommends"])
-            .args(["-qq", "--yes"])
+            .words("install --download-only --no-install-recommends")
+            .words("-qq --yes")
             .args(packages)
             .read()?;
         files(&self.folder.join("cache/archives"))

@@ -54,7 +54,7 @@ fn find_root() -> Result<PathBuf> {
 /// Only cargo knows, from its variables and configuration files.
 fn find_target() -> Result<PathBuf> {
     let metadata = command::plain("cargo", root())
-        .args(["metadata", "--no-deps", "--format-version", "1"])
+        .words("metadata --no-deps --format-version 1")
         .read()?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
     let folder = metadata["target_directory"].as_str();

@@ -61,7 +61,7 @@ impl Environment {
         println!("installing {} into .deps/{}", self.requirements, self.name);
         if !is_current {
             deps::remove(&folder)?;
-            program(host()?).args(["-m", "venv"]).arg(&folder).check()?;
+            program(host()?).words("-m venv").arg(&folder).check()?;
         }
         if !wanted.is_empty() {
             let list = paths::root().join(self.requirements);
@@ -118,7 +118,7 @@ fn requirements(file: &str) -> Result<String> {
 /// it downloads is kept only in a folder that `PIP_CACHE_DIR` names.
 pub fn pip(python: &Path) -> Program {
     let mut pip = program(python)
-        .args(["-m", "pip", "--quiet", "--disable-pip-version-check"])
+        .words("-m pip --quiet --disable-pip-version-check")
         .env("PIP_USER", "no")
         .env("PIP_REQUIRE_VIRTUALENV", "no");
     for variable in [
@@ -152,7 +152,7 @@ mod tests {
     fn pip_installs_where_it_lies_whatever_is_configured() {
         let folder = paths::target().join("tmp/pip-test");
         deps::remove(&folder).unwrap();
-        let venv = program(host().unwrap()).args(["-m", "venv"]).arg(&folder);
+        let venv = program(host().unwrap()).words("-m venv").arg(&folder);
         venv.check().unwrap();
         let python = folder.join("bin/python");
         assert_eq!(
@@ -163,12 +163,12 @@ mod tests {
         let file = folder.join("pip.conf");
         fs::write(&file, "[global]\nuser = true\nrequire-virtualenv = true\n").unwrap();
         let install = |pip: Program| {
-            let pip = pip.args(["install", "--no-index", "pip"]);
+            let pip = pip.words("install --no-index pip");
             pip.env("PIP_CONFIG_FILE", &file).output().unwrap()
         };
         let (works, text) = install(pip(&python));
         assert!(works, "{text}");
-        let (works, _) = install(program(&python).args(["-m", "pip"]));
+        let (works, _) = install(program(&python).words("-m pip"));
         assert!(!works, "the configuration was not read");
         deps::remove(&folder).unwrap();
     }

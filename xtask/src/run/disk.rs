@@ -41,7 +41,7 @@ pub fn was_full() -> String {
 /// Bytes that an ordinary user may still write.
 fn free(folder: &Path) -> Option<u64> {
     let table = plain("df", Path::new("/"))
-        .args(["-P", "-k"])
+        .words("-P -k")
         .arg(folder)
         .output();
     available(&table.ok()?.1)

@@ -26,7 +26,7 @@ pub fn write(name: &str, header: &str, text: &str) -> Result<()> {
 /// not what ran.
 pub fn header() -> Result<String> {
     let commit = commit()?;
-    let day = program("date").args(["-u", "+%F"]).read()?;
+    let day = program("date").words("-u +%F").read()?;
     let cpus = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpus
         .lines()

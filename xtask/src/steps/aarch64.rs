@@ -41,11 +41,11 @@ fn with(tools: &Tools) -> Outcomes {
     // The library's own tests and the reference vectors; documentation's need another rustdoc, and
     // the disassembler is no program for it.
     let tests = (tools.cargo("test").and_then(build::with_images)).map(|test| {
-        let test = test.args(["--package", "libmish", "--lib", "--tests"]);
+        let test = test.words("--package libmish --lib --tests");
         Outcome::cargo(test, &["--skip=in_machine_code"])
     });
     let sweep = tools.emulated(&tools.output("mish-sweep"));
-    let sweep = sweep.args(["--brief", "--library"]).arg(&library);
+    let sweep = sweep.words("--brief --library").arg(&library);
     vec![
         ("AArch64: exported symbols".into(), Outcome::of(symbols)),
         (

@@ -22,78 +22,72 @@ const COMPILERS: [(&str, &str, &[&str]); 4] = [
     ("clang++", "c++", CPP),
 ];
 
-/// Compiler, standard, name, what it tests, and sources of each program.
-type Source = (
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static str,
-    &'static [&'static str],
-);
+/// A program of `tests/c`.
+struct Source {
+    name: &'static str,
+    /// What it tests.
+    what: &'static str,
+    files: &'static [&'static str],
+    /// How Valgrind is to run it, if it is: its float arithmetic is not the machine's.
+    watched: Option<&'static [&'static str]>,
+}
+
+#[rustfmt::skip]
 const PROGRAMS: [Source; 5] = [
-    (
-        "gcc",
-        "c99",
-        "header",
-        "C: header by itself, layouts",
-        &["header.c", "header_again.c"],
-    ),
-    (
-        "gcc",
-        "c99",
-        "bad_input",
-        "C: bad input is refused",
-        &["bad_input.c"],
-    ),
-    (
-        "gcc",
-        "c99",
-        "good_input",
-        "C: unusual input works",
-        &["good_input.c"],
-    ),
-    (
-        "gcc",
-        "c99",
-        "endurance",
-        "C: memory over a million calls",
-        &["endurance.c"],
-    ),
-    (
-        "g++",
-        "c++11",
-        "layer",
-        "C++: types, containers, exceptions",
-        &["layer.cpp"],
-    ),
+    Source { name: "header", what: "C: header by itself, layouts", files: &["header.c", "header_again.c"], watched: Some(&[]) },
+    Source { name: "bad_input", what: "C: bad input is refused", files: &["bad_input.c"], watched: Some(&[]) },
+    Source { name: "good_input", what: "C: unusual input works", files: &["good_input.c"], watched: None },
+    Source { name: "endurance", what: "C: memory over a million calls", files: &["endurance.c"], watched: Some(&["5000"]) },
+    Source { name: "layer", what: "C++: types, containers, exceptions", files: &["layer.cpp"], watched: Some(&[]) },
 ];
 
 /// Compiles and runs them.
 pub fn all(library: &Path) -> Outcomes {
     let mut outcomes = vec![("C, C++: headers under every standard".to_owned(), headers())];
-    // good_input uses threads and mathematics; the rest needs neither, which costs nothing.
-    for (compiler, standard, name, title, sources) in PROGRAMS {
-        let sources = sources_of(sources);
-        let compiled = compile(compiler, standard, &sources, name, library);
-        // Valgrind's float arithmetic is not the machine's, where accuracy is checked.
-        let arguments: Option<&[&str]> = match name {
-            "bad_input" | "header" | "layer" => Some(&[]),
-            "endurance" => Some(&["5000"]),
-            _ => None,
-        };
-        if let (Ok(binary), Some(arguments)) = (&compiled, arguments) {
+    for source in &PROGRAMS {
+        let binary = source.compile(paths::root(), "", library, &[]);
+        if let (Ok(binary), Some(arguments)) = (&binary, source.watched) {
             let outcome = valgrind(binary, library, arguments);
-            outcomes.push((format!("{title} under Valgrind"), outcome));
+            outcomes.push((format!("{} under Valgrind", source.what), outcome));
         }
-        let plain = compiled.map(|binary| linked(&binary, library));
-        outcomes.push((title.to_owned(), Outcome::reported(plain)));
-        let sanitized = sanitized(compiler, standard, &sources, name, library);
-        outcomes.push((
-            format!("{title} under ASan and UBSan"),
-            Outcome::reported(sanitized),
-        ));
+        let plain = binary.map(|binary| linked(&binary, library));
+        outcomes.push((source.what.to_owned(), Outcome::reported(plain)));
+        let sanitized = Outcome::reported(source.sanitized(library));
+        outcomes.push((format!("{} under ASan and UBSan", source.what), sanitized));
     }
     outcomes
+}
+
+impl Source {
+    fn compile(
+        &self,
+        root: &Path,
+        suffix: &str,
+        library: &Path,
+        flags: &[&str],
+    ) -> Result<PathBuf> {
+        let files: Vec<_> = (self.files.iter())
+            .map(|file| Path::new("tests/c").join(file))
+            .collect();
+        compile_with(
+            root,
+            &files,
+            &format!("{}{suffix}", self.name),
+            library,
+            flags,
+        )
+    }
+
+    /// The same, run under the compiler's sanitizers, leaks included.
+    fn sanitized(&self, library: &Path) -> Result<Program> {
+        let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
+        need_flags("gcc", "c", &flags)?;
+        let binary = self.compile(paths::root(), "-sanitized", library, &flags)?;
+        Ok(linked(&binary, library)
+            // Its allocator has no statistics: the leak checker is what watches.
+            .env("ASAN_OPTIONS", "detect_leaks=1")
+            .env("UBSAN_OPTIONS", "print_stacktrace=1"))
+    }
 }
 
 /// Both headers by themselves, as strictly as each compiler can be asked for.
@@ -125,82 +119,46 @@ fn headers() -> Outcome {
 }
 
 /// Compiles a program against the headers and links it with the library; returns its path.
-pub fn compile(
-    compiler: &str,
-    standard: &str,
-    sources: &[PathBuf],
-    name: &str,
-    library: &Path,
-) -> Result<PathBuf> {
-    let root = paths::root();
-    compile_with(root, compiler, standard, sources, name, library, &[])
+pub fn compile(source: &str, name: &str, library: &Path) -> Result<PathBuf> {
+    compile_with(paths::root(), &[source.into()], name, library, &[])
 }
 
 /// Compiles one of the programs of a copy of the repository.
 pub fn compile_in(root: &Path, name: &str, library: &Path) -> Result<PathBuf> {
-    let found = PROGRAMS.iter().find(|program| program.2 == name);
-    let &(compiler, standard, _, _, sources) = found.with_context(|| name.to_owned())?;
-    let sources = sources_of(sources);
-    let output = format!("{name}-copy");
-    compile_with(root, compiler, standard, &sources, &output, library, &[])
+    let source = PROGRAMS.iter().find(|source| source.name == name);
+    let source = source.with_context(|| name.to_owned())?;
+    source.compile(root, "-copy", library, &[])
 }
 
-fn sources_of(names: &[&str]) -> Vec<PathBuf> {
-    let folder = Path::new("tests/c");
-    names.iter().map(|name| folder.join(name)).collect()
-}
-
-/// The same, run under the compiler's sanitizers, leaks included.
-fn sanitized(
-    compiler: &str,
-    standard: &str,
-    sources: &[PathBuf],
-    name: &str,
-    library: &Path,
-) -> Result<Program> {
-    let flags = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"];
-    let name = format!("{name}-sanitized");
-    need_flags(compiler, "c", &flags)?;
-    let binary = compile_with(
-        paths::root(),
-        compiler,
-        standard,
-        sources,
-        &name,
-        library,
-        &flags,
-    )?;
-    Ok(linked(&binary, library)
-        // Its allocator has no statistics: the leak checker is what watches.
-        .env("ASAN_OPTIONS", "detect_leaks=1")
-        .env("UBSAN_OPTIONS", "print_stacktrace=1"))
-}
-
+/// As the oldest standard that the headers support.
 fn compile_with(
     root: &Path,
-    compiler: &str,
-    standard: &str,
-    sources: &[PathBuf],
+    files: &[PathBuf],
     name: &str,
     library: &Path,
     flags: &[&str],
 ) -> Result<PathBuf> {
+    let is_c = files[0]
+        .extension()
+        .is_some_and(|extension| extension == "c");
+    let (compiler, standard) = if is_c {
+        ("gcc", "-std=c99")
+    } else {
+        ("g++", "-std=c++11")
+    };
     need(compiler)?;
-    let folder = paths::target().join("c");
-    fs::create_dir_all(&folder)?;
-    let binary = folder.join(name);
-    let libraries = library.parent().unwrap_or(Path::new("."));
+    let binary = paths::target().join("c").join(name);
+    fs::create_dir_all(binary.with_file_name(""))?;
     program(compiler)
         .args(STRICT)
-        .args(["-Itests/c", "-g", "-O1", "-D_GNU_SOURCE"])
-        .arg(format!("-std={standard}"))
+        .args(["-Itests/c", "-g", "-O1", "-D_GNU_SOURCE", standard])
         .args(flags)
-        .args(sources)
+        .args(files)
         .arg("-o")
         .arg(&binary)
         .arg("-L")
-        .arg(libraries)
-        .args(["-lmish", "-lm", "-ldl", "-lpthread"])
+        .arg(library.with_file_name(""))
+        .words("-lmish -lm -ldl -lpthread")
         .current_dir(root)
         .check()?;
     Ok(binary)
@@ -216,12 +174,9 @@ fn valgrind(binary: &Path, library: &Path, arguments: &[&str]) -> Outcome {
     // Valgrind does not know the newest instructions.
     let needed = need("valgrind").and_then(|()| need_baseline("Valgrind's run"));
     let watched = linked(Path::new("valgrind"), library)
-        .args(["--quiet", "--error-exitcode=9", "--leak-check=full"])
+        .words("--quiet --error-exitcode=9 --leak-check=full")
         // A thread's last message and the pool live as long as the process.
-        .args([
-            "--errors-for-leak-kinds=definite",
-            "--show-leak-kinds=definite",
-        ])
+        .words("--errors-for-leak-kinds=definite --show-leak-kinds=definite")
         .arg(binary)
         .args(arguments);
     Outcome::reported(needed.map(|()| watched))

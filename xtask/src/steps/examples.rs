@@ -35,8 +35,8 @@ type Example = Box<dyn Fn() -> Program>;
 /// GPU runs a second time with that.
 pub fn all(library: &Path, python: &Path, standin: Option<&Path>) -> Outcomes {
     let examples: [(&str, &dyn Fn() -> Result<Example>); 7] = [
-        ("C", &|| compiled("gcc", "c99", "c", library)),
-        ("C++", &|| compiled("g++", "c++11", "cpp", library)),
+        ("C", &|| compiled("c", library)),
+        ("C++", &|| compiled("cpp", library)),
         ("Rust", &rust),
         ("Python", &|| {
             let run = [PathBuf::from(python), "examples/quickstart.py".into()];
@@ -75,16 +75,15 @@ fn interpreted(words: Vec<PathBuf>, library: &Path) -> Example {
     })
 }
 
-fn compiled(compiler: &str, standard: &str, extension: &str, library: &Path) -> Result<Example> {
-    let source = PathBuf::from(format!("examples/quickstart.{extension}"));
-    let name = format!("quickstart-{extension}");
-    let binary = c::compile(compiler, standard, &[source], &name, library)?;
+fn compiled(extension: &str, library: &Path) -> Result<Example> {
+    let source = format!("examples/quickstart.{extension}");
+    let binary = c::compile(&source, &format!("quickstart-{extension}"), library)?;
     let library = library.to_owned();
     Ok(Box::new(move || c::linked(&binary, &library)))
 }
 
 fn rust() -> Result<Example> {
-    let example = build::release("libmish").args(["--example", "quickstart"]);
+    let example = build::release("libmish").words("--example quickstart");
     let binary = example.built("quickstart")?;
     Ok(Box::new(move || program(&binary)))
 }
@@ -95,10 +94,10 @@ fn csharp(library: &Path) -> Result<Example> {
     let binary = folder.join("quickstart.exe");
     fs::create_dir_all(&folder)?;
     program(&compiler)
-        .args(["-unsafe", "-warnaserror", "-warn:4"])
+        .words("-unsafe -warnaserror -warn:4")
         .arg(format!("-out:{}", binary.display()))
         .arg("examples/quickstart.cs")
-        .args(["bindings/csharp/Abi.cs", "bindings/csharp/Mish.cs"])
+        .words("bindings/csharp/Abi.cs bindings/csharp/Mish.cs")
         .check()?;
     let library = library.to_owned();
     Ok(Box::new(move || c::linked(&mono, &library).arg(&binary)))

@@ -144,7 +144,7 @@ impl System {
             base: base(number, release)?.join("root"),
             folder,
             rust: program("rustc")
-                .args(["--print", "sysroot"])
+                .words("--print sysroot")
                 .read()?
                 .trim()
                 .to_owned(),
@@ -162,15 +162,13 @@ impl System {
         let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
         let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cargo")));
         let registry = home.context("cargo's home")?.join("registry");
-        program("cargo")
-            .args(["fetch", "--quiet", "--locked"])
-            .check()?;
+        program("cargo").words("fetch --quiet --locked").check()?;
         program("cp")
             .arg("-a")
             .args([registry.join("index"), registry.join("cache")])
             .arg(crates.join("registry"))
             .check()?;
-        program("chown").args(["-R", "4321"]).arg(crates).check()
+        program("chown").words("-R 4321").arg(crates).check()
     }
 
     fn crates(&self) -> PathBuf {
@@ -183,7 +181,7 @@ impl System {
         fs::write(&list, tree::files()?.join("\0"))?;
         let tarball = self.folder.join("clone.tar");
         program("tar")
-            .args(["--create", "--null", "--ignore-failed-read", "--files-from"])
+            .words("--create --null --ignore-failed-read --files-from")
             .arg(list)
             .arg("--file")
             .arg(&tarball)
@@ -221,7 +219,7 @@ impl System {
 
     /// The same without a network.
     fn offline(&self, arguments: &[&str]) -> Program {
-        task(self.root().args(["unshare", "--net"]), arguments)
+        task(self.root().words("unshare --net"), arguments)
     }
 
     /// A disk that is too small for what a task fetches is named in its last line.
@@ -255,24 +253,10 @@ impl System {
 /// Runs a task in the clone after the words of a program that has mounted the system.
 fn task(entered: Program, arguments: &[&str]) -> Program {
     let mut program = entered
-        .args([
-            "chroot",
-            "--userspec=4321:4321",
-            "system",
-            "/usr/bin/env",
-            "-i",
-        ])
-        .args([
-            "HOME=/home/visitor",
-            "LANG=de_DE.UTF-8",
-            "PATH=/opt/rust/bin:/usr/bin:/bin",
-        ])
-        .args([
-            "CARGO_HOME=/opt/crates",
-            "CARGO_NET_OFFLINE=true",
-            "PIP_CACHE_DIR=/opt/pip",
-        ])
-        .args(["PIP_USER=yes", "PIP_REQUIRE_VIRTUALENV=yes"]);
+        .words("chroot --userspec=4321:4321 system /usr/bin/env -i")
+        .words("HOME=/home/visitor LANG=de_DE.UTF-8 PATH=/opt/rust/bin:/usr/bin:/bin")
+        .words("CARGO_HOME=/opt/crates CARGO_NET_OFFLINE=true PIP_CACHE_DIR=/opt/pip")
+        .words("PIP_USER=yes PIP_REQUIRE_VIRTUALENV=yes");
     for (name, value) in std::env::vars() {
         let lower = name.to_lowercase();
         if lower.ends_with("_proxy") || lower.starts_with("pip_") || lower == "ssl_cert_file" {

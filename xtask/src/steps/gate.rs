@@ -1,7 +1,7 @@
 //! `cargo xtask gate`: instructions per element of every kernel against `bench/instructions.json`,
 //! which stands for their speed without timing anything.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 
@@ -53,10 +53,7 @@ fn counter(library: &Path, python: &Path) -> Result<Program> {
         .arg(library)
         .args(["--rustc", &rustc_version()?]);
     if is_installed("gcc") {
-        let compile = |name: &str| {
-            let source = PathBuf::from(format!("tests/gate/{name}.c"));
-            c::compile("gcc", "c99", &[source], name, library)
-        };
+        let compile = |name: &str| c::compile(&format!("tests/gate/{name}.c"), name, library);
         counter = counter
             .arg("--count")
             .arg(compile("count")?)
@@ -65,7 +62,7 @@ fn counter(library: &Path, python: &Path) -> Result<Program> {
             .arg("--stub")
             .arg(overhead::stub()?);
     }
-    match toolchain::ensure_disassembler() {
+    match toolchain::DISASSEMBLER.ensure() {
         Ok(nvdisasm) => counter = counter.arg("--nvdisasm").arg(nvdisasm),
         Err(error) => println!("{error:#}"),
     }

@@ -28,10 +28,10 @@ fn compiled() -> Result<Program> {
     tools::need_flags("g++", "c++", &["-lquadmath"])?;
     fs::create_dir_all(&folder)?;
     program("g++")
-        .args(["-std=c++17", "-O2", "-Wall", "-Wextra", "-Werror"])
+        .words("-std=c++17 -O2 -Wall -Wextra -Werror")
         // The kernels' loop pragmas are for another compiler; every fused multiply-add is written
         // out, and no others may appear.
-        .args(["-Wno-unknown-pragmas", "-ffp-contract=off", "-Ikernels"])
+        .words("-Wno-unknown-pragmas -ffp-contract=off -Ikernels")
         .args(fma)
         .arg("tests/kernels/math.cpp")
         .arg("-o")

@@ -39,13 +39,13 @@ pub fn build(root: &Path, folder: &Path, library: &Path, python: &Path) -> Resul
 /// The environment's own CMake, as a module: the script of that name holds the folder in which it
 /// was installed.
 fn cmake(python: &Path) -> Program {
-    program(python).args(["-m", "cmake"])
+    program(python).words("-m cmake")
 }
 
 fn install(root: &Path, folder: &Path, python: &Path, library: &Path) -> Result<PathBuf> {
     let prefix = folder.join("prefix");
     cmake(python)
-        .args(["-S", "bindings/cpp", "-B"])
+        .words("-S bindings/cpp -B")
         .arg(folder.join("package"))
         .arg(format!("-DMISH_LIBRARY={}", library.display()))
         .current_dir(root)
@@ -88,7 +88,7 @@ fn example(root: &Path, folder: &Path, python: &Path, prefix: &Path) -> Result<P
     let (torch, ninja) = folders.trim().split_once('\n').context("two folders")?;
     let build = folder.join("libtorch");
     cmake(python)
-        .args(["-G", "Ninja", "-S", "examples/libtorch", "-B"])
+        .words("-G Ninja -S examples/libtorch -B")
         .arg(&build)
         .arg(format!("-DCMAKE_MAKE_PROGRAM={ninja}/ninja"))
         .arg(format!("-DCMAKE_PREFIX_PATH={};{torch}", prefix.display()))

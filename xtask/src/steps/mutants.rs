@@ -93,7 +93,7 @@ pub fn run(names: &[&str]) -> Result<ExitCode> {
 /// The share that this commit's tests plant; without PyTorch those that need none.
 pub fn share(has_torch: bool) -> Outcomes {
     let outcome = || -> Result<Outcome> {
-        let commit = program("git").args(["rev-parse", "HEAD"]).read()?;
+        let commit = program("git").words("rev-parse HEAD").read()?;
         let seed = commit
             .get(..8)
             .map(|digits| u32::from_str_radix(digits, 16));
@@ -270,7 +270,7 @@ impl Site {
         let library = self.built("libmish.so");
         let pytest = |python: &Path| {
             program(python)
-                .args(["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"])
+                .words("-m pytest -q -x -p no:cacheprovider")
                 .args(words())
                 .env("MISH_LIBRARY", &library)
                 .env("PYTHONDONTWRITEBYTECODE", "1")
@@ -288,7 +288,7 @@ impl Site {
                 self.cargo("test").args(words())
             }
             "sweep" => program(self.built("mish-sweep"))
-                .args(["--brief", "--fresh", "--library"])
+                .words("--brief --fresh --library")
                 .arg(&library)
                 .arg("--state")
                 .arg(self.target.join("sweep"))

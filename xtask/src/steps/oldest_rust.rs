@@ -42,6 +42,6 @@ fn compile() -> Result<()> {
     };
     let library = ["build", "--quiet", "--package", "libmish"];
     cargo()?.args(library).check()?;
-    let check = cargo()?.args(["check", "--quiet", "--all-targets"]);
+    let check = cargo()?.words("check --quiet --all-targets");
     check.args(buildable()).check()
 }

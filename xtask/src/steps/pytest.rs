@@ -66,7 +66,7 @@ fn torch_tests() -> Result<Vec<PathBuf>> {
 fn pytest(python: &Path, library: &Path) -> Program {
     let cache = paths::target().join("cache/pytest");
     program(python)
-        .args(["-m", "pytest", "-o"])
+        .words("-m pytest -o")
         .arg(format!("cache_dir={}", cache.display()))
         .env("MISH_LIBRARY", library)
         .env("PYTHONPATH", paths::root().join("bindings/python"))

@@ -209,8 +209,8 @@ impl Suite {
                 TARGET,
             ])
             .arg("-Zbuild-std=std,panic_unwind")
-            .args(["--package", "libmish", "--package", "mish-standin"])
-            .args(["--package", "mish-reliability", "--target-dir"])
+            .words("--package libmish --package mish-standin")
+            .words("--package mish-reliability --target-dir")
             .arg(&folder)
             .env("RUSTC", tools.rustc())
             // What is not stable yet in the compiler, and building its library, is used.

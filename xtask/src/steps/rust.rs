@@ -8,7 +8,7 @@ use crate::tasks::test::Context;
 /// rustfmt.
 pub fn format() -> Outcomes {
     let needed = tools::need_component("rustfmt", "rustfmt");
-    let format = needed.and_then(|()| cargo().args(["fmt", "--all", "--check"]).check());
+    let format = needed.and_then(|()| cargo().words("fmt --all --check").check());
     vec![("rustfmt".into(), Outcome::of(format))]
 }
 
@@ -16,9 +16,9 @@ pub fn format() -> Outcomes {
 pub fn lint() -> Outcomes {
     let lint = tools::need_component("cargo-clippy", "clippy").and_then(|()| {
         cargo()
-            .args(["clippy", "--quiet", "--all-targets"])
+            .words("clippy --quiet --all-targets")
             .args(buildable())
-            .args(["--", "-D", "warnings"])
+            .words("-- -D warnings")
             .check()
     });
     vec![("clippy".into(), Outcome::of(lint))]
@@ -54,7 +54,7 @@ pub fn bindings(context: &Context) -> Outcomes {
 
 /// The tests of every package.
 pub fn tests() -> Outcomes {
-    let all = cargo().args(["test", "--release"]).args(buildable());
+    let all = cargo().words("test --release").args(buildable());
     let host_only = [
         "test",
         "--package",
@@ -63,7 +63,7 @@ pub fn tests() -> Outcomes {
         "--lib",
     ];
     // Those that look at the kernels with the disassembler are left out where cargo runs alone.
-    let more: &[&str] = match toolchain::ensure_disassembler() {
+    let more: &[&str] = match toolchain::DISASSEMBLER.ensure() {
         Ok(_) => &["--include-ignored"],
         Err(error) => {
             println!("{error:#}");

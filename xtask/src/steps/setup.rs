@@ -99,7 +99,7 @@ fn expect(clone: &Path, set: impl Fn(Program) -> Program, target: &Path) -> Resu
 
 /// The target folder of a task that is called in a clone.
 fn place(clone: &Path, set: impl Fn(Program) -> Program) -> Result<PathBuf> {
-    let mut cargo = plain("cargo", clone).args(["xtask", "where"]);
+    let mut cargo = plain("cargo", clone).words("xtask where");
     for variable in ["TARGET_DIR", "BUILD_TARGET_DIR", "BUILD_TARGET"] {
         cargo = cargo.without_env(&format!("CARGO_{variable}"));
     }
@@ -118,7 +118,7 @@ fn place(clone: &Path, set: impl Fn(Program) -> Program) -> Result<PathBuf> {
 fn flags() -> Result<()> {
     let clone = paths::target().join("setup/first");
     let (built, text) = plain("cargo", &clone)
-        .args(["xtask", "wheel"])
+        .words("xtask wheel")
         .without_env("CARGO_TARGET_DIR")
         .env("RUSTFLAGS", "-Ctarget-cpu=x86-64-v3")
         .output()?;
@@ -131,7 +131,7 @@ fn flags() -> Result<()> {
 
 /// There is no program to install, and cargo's words for that say how to use a library.
 fn install() -> Result<()> {
-    let (installed, text) = program("cargo").args(["install", "--path", "."]).output()?;
+    let (installed, text) = program("cargo").words("install --path .").output()?;
     ensure!(!installed && text.contains("has no binaries"), "{text}");
     Ok(())
 }

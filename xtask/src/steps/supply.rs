@@ -39,24 +39,22 @@ pub fn all() -> Outcomes {
 fn deny() -> Result<Program> {
     Ok(match is_installed("cargo-deny") {
         true => cargo().arg("deny"),
-        false => program(toolchain::ensure_deny()?),
+        false => program(toolchain::DENY.ensure()?),
     })
 }
 
 fn advisories() -> Result<()> {
-    if !deny()?.args(["fetch", "db"]).output()?.0 {
+    if !deny()?.words("fetch db").output()?.0 {
         return Err(Missing("their database cannot be fetched".into()).into());
     }
-    deny()?
-        .args(["check", "--disable-fetch", "advisories"])
-        .check()
+    deny()?.words("check --disable-fetch advisories").check()
 }
 
 /// The published crate has what it is built from and what says how to use it, and neither
 /// measurements nor pictures.
 fn contents() -> Result<()> {
     let list = cargo()
-        .args(["package", "--package", "libmish", "--list", "--allow-dirty"])
+        .words("package --package libmish --list --allow-dirty")
         .read()?;
     let wanted = [
         "src/",
@@ -94,14 +92,7 @@ fn contents() -> Result<()> {
 /// each, up to the upload.
 fn withdrawn() -> Result<()> {
     let (success, text) = build::with_images(cargo())?
-        .args([
-            "publish",
-            "--package",
-            "libmish",
-            "--dry-run",
-            "--allow-dirty",
-            "--target-dir",
-        ])
+        .words("publish --package libmish --dry-run --allow-dirty --target-dir")
         .arg(paths::target().join("package"))
         .output()?;
     let offline = [

@@ -33,8 +33,8 @@ pub fn reduced(library: &Path) -> Outcomes {
 
 fn program(library: &Path) -> Program {
     cargo()
-        .args(["run", "--quiet", "--release", "--package", "mish-sweep"])
-        .args(["--", "--library"])
+        .words("run --quiet --release --package mish-sweep")
+        .words("-- --library")
         .arg(library)
         .arg("--state")
         .arg(paths::target().join("sweep"))

@@ -107,16 +107,16 @@ pub fn installed() -> Outcomes {
         let folder = paths::target().join("wheel-test");
         deps::remove(&folder)?;
         program(crate::env::python::host()?)
-            .args(["-m", "venv"])
+            .words("-m venv")
             .arg(&folder)
             .check()?;
         let python = folder.join("bin/python");
         pip(&python)
-            .args(["install", "--no-index"])
+            .words("install --no-index")
             .arg(&wheel)
             .check()?;
         program(&python)
-            .args(["-I", "-m", "mish"])
+            .words("-I -m mish")
             .current_dir(&folder)
             .check()
     };
@@ -135,7 +135,7 @@ fn pack() -> Result<PathBuf> {
         deps::remove(&stale)?;
     }
     pip(&python)
-        .args(["wheel", "--no-deps", "--no-build-isolation"])
+        .words("wheel --no-deps --no-build-isolation")
         .arg("--wheel-dir")
         .arg(&dist)
         .arg("bindings/python")
@@ -144,7 +144,7 @@ fn pack() -> Result<PathBuf> {
         .check()?;
     let wheel = only_file(&dist)?;
     let report = program(&python)
-        .args(["-m", "auditwheel", "show"])
+        .words("-m auditwheel show")
         .arg(&wheel)
         .read()?;
     let flat = report.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -161,7 +161,7 @@ fn pack() -> Result<PathBuf> {
 /// The release library, linked against the old glibc.
 fn library() -> Result<PathBuf> {
     build::with_images(toolchain::zigbuild(None)?)?
-        .args(["zigbuild", "--release", "--package", "libmish", "--target"])
+        .words("zigbuild --release --package libmish --target")
         .arg(format!("{TARGET}.{GLIBC}"))
         .check()?;
     Ok(paths::target().join(TARGET).join("release/libmish.so"))
@@ -179,7 +179,7 @@ fn only_file(folder: &Path) -> Result<PathBuf> {
 /// they passed, and what to record of it.
 fn test(python: &Path, wheel: &Path, tests: &[String]) -> Result<(bool, Value)> {
     pip(python)
-        .args(["install", "--no-deps", "--no-index", "--force-reinstall"])
+        .words("install --no-deps --no-index --force-reinstall")
         .arg(wheel)
         .check()?;
     let versions = program(python)
@@ -189,7 +189,7 @@ fn test(python: &Path, wheel: &Path, tests: &[String]) -> Result<(bool, Value)> 
     println!("{versions}");
     let mut environment: Value = serde_json::from_str(&versions)?;
     let outcome = Outcome::pytest(Ok(program(python)
-        .args(["-m", "pytest"])
+        .words("-m pytest")
         .args(tests)
         .without_env("MISH_LIBRARY")
         .without_env("PYTHONPATH")

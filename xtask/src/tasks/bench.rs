@@ -54,7 +54,7 @@ pub fn run(arguments: &[String]) -> Result<()> {
     }
     let render = program(CPU.ensure()?);
     match out {
-        None => render.args(["bench/tables.py", "--figures"]).check(),
+        None => render.words("bench/tables.py --figures").check(),
         Some(_) => render.arg("bench/performance.py").arg(folder).check(),
     }
 }
@@ -106,7 +106,7 @@ fn speed(
 fn threads(folder: &Path, arguments: &[String]) -> Result<()> {
     let library = build::library()?;
     program(CPU.ensure()?)
-        .args(["bench/threads.py", "--out"])
+        .words("bench/threads.py --out")
         .arg(folder.join("threads-cpu.json"))
         .args(arguments)
         .env("MISH_LIBRARY", library)
@@ -117,7 +117,7 @@ fn calls(folder: &Path) -> Result<()> {
     let library = build::library()?;
     println!("── from PyTorch");
     program(CPU.ensure()?)
-        .args(["bench/torch_overhead.py", "--out"])
+        .words("bench/torch_overhead.py --out")
         .arg(folder.join("overhead-torch.json"))
         .env("MISH_LIBRARY", &library)
         .check()?;

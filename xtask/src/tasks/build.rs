@@ -23,7 +23,7 @@ pub fn release(package: &str) -> Program {
 /// Where the build script of the release library put the kernels' images.
 pub fn images() -> Result<PathBuf> {
     let messages = release("libmish")
-        .args(["--quiet", "--message-format", "json"])
+        .words("--quiet --message-format json")
         .read()?;
     json_lines(&messages)
         .filter_map(|message| message["out_dir"].as_str().map(PathBuf::from))

@@ -21,7 +21,7 @@ pub fn c_abi(out: &Path) -> Result<()> {
 
 /// A C program linked with the library, to run with the stub as the driver.
 pub fn on_stub(source: &str, name: &str, library: &Path) -> Result<Program> {
-    let binary = c::compile("gcc", "c99", &[source.into()], name, library)?;
+    let binary = c::compile(source, name, library)?;
     let libraries = library.parent().context("the library's folder")?;
     let path = std::env::join_paths([stub()?.as_path(), libraries])?;
     Ok(program(binary).env("LD_LIBRARY_PATH", path))
@@ -33,16 +33,9 @@ pub fn stub() -> Result<PathBuf> {
     let folder = paths::target().join("stub");
     fs::create_dir_all(&folder)?;
     program("gcc")
-        .args([
-            "-std=c99",
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-Wpedantic",
-            "-Werror",
-        ])
-        .args(["-shared", "-fPIC", "-Wl,-soname,libcuda.so.1"])
-        .args(["bench/stub_cuda.c", "-o"])
+        .words("-std=c99 -O2 -Wall -Wextra -Wpedantic -Werror")
+        .words("-shared -fPIC -Wl,-soname,libcuda.so.1")
+        .words("bench/stub_cuda.c -o")
         .arg(folder.join("libcuda.so.1"))
         .check()?;
     Ok(folder)

@@ -66,6 +66,7 @@ pub fn remove(folder: &Path) -> Result<()> {
 
 /// Writes a script; in it `$here` is the folder in which it lies, wherever that is moved.
 pub fn script(file: &Path, text: &str) -> Result<()> {
+    fs::create_dir_all(file.with_file_name(""))?;
     fs::write(file, format!("#!/bin/sh\nhere=\"${{0%/*}}\"\n{text}"))?;
     fs::set_permissions(file, fs::Permissions::from_mode(0o755))?;
     Ok(())

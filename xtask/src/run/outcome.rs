@@ -119,8 +119,11 @@ fn pytest(program: Program, file: &Path) -> Result<Report> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::run::command::program;
+    use crate::env::python::CORE;
+    use crate::run::command::{cargo, program};
 
     #[test]
     fn a_missing_tool_is_a_skip_and_an_error_a_failure_that_is_named() {
@@ -138,5 +141,66 @@ mod tests {
         let said = program("echo").arg("test result: ok. 3 passed; 0 failed");
         let outcome = Outcome::reported(Ok(said));
         assert_eq!((outcome.passed, outcome.failures.len()), (0, 1));
+    }
+
+    /// A folder with these files.
+    fn folder(name: &str, files: &[(&str, &str)]) -> PathBuf {
+        let folder = paths::target().join("tmp").join(name);
+        for (file, text) in files {
+            let file = folder.join(file);
+            fs::create_dir_all(file.with_file_name("")).unwrap();
+            fs::write(file, text).unwrap();
+        }
+        folder
+    }
+
+    #[test]
+    fn what_fails_or_crashes_under_cargo_is_named() {
+        let manifest = "[package]\nname = \"probe\"\nedition = \"2024\"\n[workspace]\n";
+        let library = "/// ```\n/// panic!();\n/// ```\npub fn documented() {}\n\
+            #[test]\nfn passes() {}\n#[test]\nfn fails() { panic!(\"3 passed\") }\n";
+        let crash = "#[test]\nfn crashes() { std::process::abort() }\n";
+        let files = [
+            ("Cargo.toml", manifest),
+            ("src/lib.rs", library),
+            ("tests/crash.rs", crash),
+        ];
+        let folder = folder("probe-cargo", &files);
+        let test = cargo().words("test --quiet --offline").current_dir(&folder);
+        let outcome = Outcome::cargo(test.env("CARGO_TARGET_DIR", folder.join("target")), &[]);
+        assert_eq!(outcome.passed, 1);
+        let [fails, documented, crashes] = &outcome.failures[..] else {
+            panic!("{:?}", outcome.failures);
+        };
+        assert_eq!(fails, "fails");
+        assert!(crashes.starts_with("crashes did not end"), "{crashes}");
+        assert!(documented.contains("documented"), "{documented}");
+    }
+
+    #[test]
+    fn what_fails_or_crashes_under_pytest_is_named() {
+        let tests = "import pytest\ndef test_passes(): pass\ndef test_fails(): assert False, '3 passed'\n\
+            @pytest.mark.skip(reason='no GPU here')\ndef test_skips(): pass\n";
+        let crash = "import os\ndef test_passes(): pass\ndef test_crashes(): os.abort()\n";
+        let folder = folder(
+            "probe-pytest",
+            &[("test_probe.py", tests), ("test_crash.py", crash)],
+        );
+        let python = CORE.ensure().unwrap();
+        let run = |file: &str| {
+            let pytest = program(&python).words("-m pytest -p no:cacheprovider");
+            Outcome::pytest(Ok(pytest.arg(file).current_dir(&folder)))
+        };
+        let outcome = run("test_probe.py");
+        assert_eq!(outcome.passed, 1);
+        assert_eq!(outcome.failures, ["test_probe::test_fails"]);
+        assert_eq!(outcome.skips, ["test_probe: no GPU here"]);
+        let outcome = run("test_crash.py");
+        assert_eq!((outcome.passed, outcome.failures.len()), (0, 1));
+        assert!(
+            outcome.failures[0].ends_with("test_crash.py::test_crashes"),
+            "{:?}",
+            outcome.failures
+        );
     }
 }

@@ -58,6 +58,8 @@ fn compile_kernels() {
     if reused(&sources, &out) {
         return;
     }
+    // Until the images are whole again.
+    let _ = fs::remove_file(out.join(SOURCES));
     let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
 
     let machine_code = ARCHITECTURES.iter().map(|arch| Target {
@@ -128,15 +130,26 @@ fn compile_kernels() {
 const SOURCES: &str = "sources.txt";
 
 fn sources() -> String {
-    let folder = fs::read_dir("kernels").unwrap_or_else(|e| fail(&format!("kernels: {e}")));
-    let mut files: Vec<PathBuf> = folder.flatten().map(|entry| entry.path()).collect();
-    files.sort();
-    let texts = files
-        .iter()
-        .map(|file| fs::read_to_string(file).unwrap_or_default());
-    let headers = ARCHITECTURES.iter().map(|arch| header::header(arch.sm));
-    let own = include_str!("build.rs").to_owned();
-    (texts.chain(headers).chain([header::header(PTX), own])).collect()
+    let mut all = include_str!("build.rs").to_owned();
+    append(Path::new("kernels"), &mut all);
+    for sm in ARCHITECTURES.iter().map(|arch| arch.sm).chain([PTX]) {
+        all.push_str(&header::header(sm));
+    }
+    all
+}
+
+/// Appends the files of a folder and of those in it.
+fn append(folder: &Path, all: &mut String) {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|e| fail(&format!("{}: {e}", folder.display())));
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        match fs::read_to_string(&path) {
+            Ok(text) => all.push_str(&text),
+            Err(_) => append(&path, all),
+        }
+    }
 }
 
 /// Takes the images of an earlier build, whose folder a variable names, if their sources are the

@@ -1,5 +1,7 @@
 //! Packages of Debian, fetched by apt with its signatures checked, and unpacked: nothing is
 //! installed. The mirror is the one in the machine's own configuration.
+//!
+//! By hand: apt fetches, and dpkg-deb unpacks, but neither does so beside the system.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,6 @@
 //! The ignored folder of what is fetched: each part has a stamp that says what it was made from.
+//!
+//! By hand: packages come from pip and from apt, and neither renews a folder or waits for another run.
 
 use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt as _;

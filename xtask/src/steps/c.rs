@@ -1,4 +1,6 @@
 //! The C and C++ tests against the header.
+//!
+//! By hand: four commands of a compiler need no build system.
 
 use std::fs;
 use std::path::{Path, PathBuf};

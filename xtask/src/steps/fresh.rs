@@ -1,5 +1,7 @@
 //! `cargo xtask fresh`: a machine that has nothing but what the README lists. A minimal Debian in a
 //! folder, in which an ordinary user unpacks a tarball and runs the tasks.
+//!
+//! By hand, since a container runtime is on few machines and debootstrap is a package of Debian.
 
 use std::fs;
 use std::path::{Path, PathBuf};

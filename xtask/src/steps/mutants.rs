@@ -1,6 +1,9 @@
 //! `cargo xtask reliability mutants`: plants one bug after the other in a copy of the tree; the check that
 //! is named beside each must fail. The list is `tests/mutants.txt`. `cargo xtask test` plants a
 //! share of them, another with every commit.
+//!
+//! By hand, since cargo-mutants changes Rust alone: these are in CUDA, C++ and Python too, and each has
+//! the check that must see it.
 
 use std::fmt::Write as _;
 use std::fs;

@@ -1,4 +1,6 @@
 //! Whether the CPU kernels are NEON code, from a disassembler's text.
+//!
+//! By hand: the disassembler tells instructions, and no tool whether a function is vector code.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,7 @@
 //! `cargo xtask wheel`: the Python wheel, with the library linked against an old glibc.
+//!
+//! Packed by setuptools: maturin packs extension modules, and this package opens the library with
+//! ctypes.
 
 use std::fs;
 use std::path::{Path, PathBuf};

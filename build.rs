@@ -52,9 +52,15 @@ fn compile_kernels() {
     for path in ["kernels", "src/catalogue", "src/gpu/tuning.rs"] {
         println!("cargo::rerun-if-changed={path}");
     }
-    let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR")).join("kernels");
     fs::create_dir_all(&out).unwrap_or_else(|e| fail(&format!("{}: {e}", out.display())));
+    let sources = sources();
+    if reused(&sources, &out) {
+        return;
+    }
+    // Until the images are whole again.
+    let _ = fs::remove_file(out.join(SOURCES));
+    let nvrtc = find_nvrtc().unwrap_or_else(|reason| fail(&reason));
 
     let machine_code = ARCHITECTURES.iter().map(|arch| Target {
         sm: arch.sm,
@@ -111,9 +117,57 @@ fn compile_kernels() {
         );
     }
     table.push_str("]\n");
-    for (name, text) in [("ptxas.txt", report), ("images.rs", table)] {
+    for (name, text) in [
+        ("ptxas.txt", report),
+        ("images.rs", table),
+        (SOURCES, sources),
+    ] {
         fs::write(out.join(name), text).unwrap_or_else(|e| fail(&format!("{name}: {e}")));
     }
+}
+
+/// Beside the images: all that they were made from.
+const SOURCES: &str = "sources.txt";
+
+fn sources() -> String {
+    let mut all = include_str!("build.rs").to_owned();
+    append(Path::new("kernels"), &mut all);
+    for sm in ARCHITECTURES.iter().map(|arch| arch.sm).chain([PTX]) {
+        all.push_str(&header::header(sm));
+    }
+    all
+}
+
+/// Appends the files of a folder and of those in it.
+fn append(folder: &Path, all: &mut String) {
+    let entries =
+        fs::read_dir(folder).unwrap_or_else(|e| fail(&format!("{}: {e}", folder.display())));
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.sort();
+    for path in paths {
+        match fs::read_to_string(&path) {
+            Ok(text) => all.push_str(&text),
+            Err(_) => append(&path, all),
+        }
+    }
+}
+
+/// Takes the images of an earlier build, whose folder a variable names, if their sources are the
+/// same: other profiles and compilers need not wait for the kernels again.
+fn reused(sources: &str, out: &Path) -> bool {
+    println!("cargo::rerun-if-env-changed=MISH_KERNEL_IMAGES");
+    let Some(folder) = env::var_os("MISH_KERNEL_IMAGES").map(PathBuf::from) else {
+        return false;
+    };
+    let found = fs::read_to_string(folder.join(SOURCES));
+    let copy = || -> std::io::Result<()> {
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            fs::copy(entry.path(), out.join(entry.file_name()))?;
+        }
+        Ok(())
+    };
+    found.is_ok_and(|found| found == sources) && copy().is_ok()
 }
 
 #[derive(Clone, Copy)]

@@ -2,7 +2,7 @@
  *
  *     overhead FILE COMMIT RUSTC
  *
- * With bench/stub_cuda.c as the driver (xtask/src/overhead.rs) its functions are empty, so that
+ * With bench/stub_cuda.c as the driver (xtask/src/tasks/overhead.rs) its functions are empty, so that
  * what is left is libmish; with a GPU's own driver, what that does for libmish counts too. Batches
  * of calls of libmish and of the bare cuLaunchKernel, of a kernel that does nothing with as many
  * parameters, alternate; this thread's CPU time per call, the least and the median of the batches. A

@@ -4,7 +4,7 @@
     python bench/peers.py --serve NAME DTYPE         what the sweep starts: tests/sweep/src/peer.rs
 
 Needs xtask/requirements/accuracy.txt. Inputs: every one of up to 32 bits, 10^8 float64
-(--quick: the reduced sweep's). tools/tables.py turns the results into docs/accuracy.md.
+(--quick: the reduced sweep's). bench/tables.py turns the results into docs/accuracy.md.
 """
 
 import argparse

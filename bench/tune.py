@@ -6,8 +6,9 @@
 `compile` makes an image of mish.cu in kernels/ (or another version's folder) for every candidate
 with the NVRTC and the header that the library is built with (`cargo xtask build`), and notes which
 kernels spill; it needs no GPU. `time` runs every kernel that does not spill in turn beside PyTorch's
-copy, ReLU and ReLU's backward, timed as bench/bench.py does, and writes the medians; it needs
-PyTorch with CUDA. src/gpu/tuning.rs is where the result goes.
+copy, ReLU and ReLU's backward, timed as bench/bench.py does, and writes the medians, a line for
+each candidate; it needs PyTorch with CUDA. src/gpu/tuning.rs is where the result goes, and a run
+that decided a rule becomes one of the `runs` in bench/results/tune-*.json.
 """
 
 import argparse
@@ -162,7 +163,7 @@ def time_all(arguments):
     for text, kernels in registers.items():
         names = [name for name, count in kernels.items() if count and not name.endswith("_strided")]
         modules[tuple(map(int, text.split("-")))] = loaded(arguments.images / f"{text}.cubin", names)
-    rows = []
+    rows = {}
     for dtype, n in itertools.product(arguments.dtypes, arguments.sizes):
         if dtype == "f64" and n == 2**28:
             n //= 2
@@ -188,17 +189,24 @@ def time_all(arguments):
         for (impl, op, candidate), us in times.items():
             median = statistics.median(us)
             rate = TENSORS[op] * n * x.element_size() / median / 1e6
-            found.append({"impl": impl, "dtype": dtype, "op": op, "n": n, "policy": candidate, "us_median": round(median, 3), "us_min": round(min(us), 3), "tb_per_s": round(rate, 4)})
-        rows += found
+            found.append({"impl": impl, "op": op, "policy": candidate, "us": median, "tb_per_s": rate})
+            rows.setdefault((impl, dtype, op, candidate), {})[str(n)] = round(median, 3)
         for op in TENSORS:
             print(f"{dtype} n={n} {op}", flush=True)
-            ours = sorted((r for r in found if r["op"] == op), key=lambda r: (r["impl"] == "libmish", r["us_median"]))
+            ours = sorted((r for r in found if r["op"] == op), key=lambda r: (r["impl"] == "libmish", r["us"]))
             for r in ours[:9]:
-                print("   ", r["impl"], r["policy"], r["us_median"], r["us_min"], r["tb_per_s"], flush=True)
+                print("   ", r["impl"], r["policy"], round(r["us"], 3), round(r["tb_per_s"], 4), flush=True)
         del x, g, h, y, z, operands, cases, slices
         gpu.release()
-    report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__, "commit": os.environ.get("MISH_COMMIT", "unknown"), "policy": ["threads", "vectors", "resident", "words_at_once", "load", "store"], "rows": rows}
-    arguments.out.write_text(json.dumps(report, indent=0))
+    report = {
+        "gpu": torch.cuda.get_device_name(),
+        "driver": bench.first_line(["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]),
+        "torch": torch.__version__,
+        "commit": os.environ.get("MISH_COMMIT", "unknown"),
+    }
+    columns = ("impl", "dtype", "op", "policy")
+    lines = [json.dumps({**dict(zip(columns, key)), "us": us}) for key, us in rows.items()]
+    arguments.out.write_text(json.dumps(report)[:-1] + ', "rows": [\n' + ",\n".join(lines) + "\n]}\n")
 
 
 def main():

@@ -10,12 +10,18 @@
 
 static int passed, failed;
 
+/* What the test runner reads: the lines of libtest's JSON. */
+static inline void report_failure(const char *file, int line) {
+    printf("{ \"type\": \"test\", \"event\": \"failed\", \"name\": \"%s:%d\" }\n", file, line);
+}
+
 static inline void check_that(int holds, const char *what, const char *file, int line) {
     if (holds) {
         passed++;
     } else {
         failed++;
         printf("%s:%d: %s\n    last error: %s\n", file, line, what, mish_last_error());
+        report_failure(file, line);
     }
 }
 
@@ -61,14 +67,16 @@ static inline void refused(mish_status got, mish_status expected, const char *ar
         printf("%s:%d: %s\n    expected %s naming %s; got %s: %s%s\n", file, line, what,
                mish_status_name(expected), argument, mish_status_name(got), message,
                is_clean ? "" : " (and memory was touched)");
+        report_failure(file, line);
     }
 }
 
 #define REFUSED(status, argument, call) refused((call), (status), (argument), #call, __FILE__, __LINE__)
 
-/* The closing line that the test runner reads; the exit code. */
+/* Its closing line; the exit code. */
 static inline int summary(void) {
-    printf("test result: %d passed, %d failed\n", passed, failed);
+    printf("{ \"type\": \"suite\", \"event\": \"%s\", \"passed\": %d, \"failed\": %d }\n",
+           failed ? "failed" : "ok", passed, failed);
     return failed != 0 || passed == 0;
 }
 

@@ -87,29 +87,35 @@ static void say(const char *text) {
         abort();
 }
 
+/* In the lines of libtest's JSON, which the test runner reads. */
+#define REPORT(event, name) "{ \"type\": \"test\", \"event\": \"" event "\", \"name\": \"" name "\" }\n"
+#define SKIP(name, why) \
+    "{ \"type\": \"test\", \"event\": \"ignored\", \"name\": \"" name "\", \"message\": \"" why "\" }\n"
+#define SUITE(passed, failed) "{ \"type\": \"suite\", \"event\": \"ok\", \"passed\": " passed ", \"failed\": " failed " }\n"
+
 static int quiet(void) {
     unsigned long before = allocations;
     /* Fails, and has to remember a message. */
     mish_forward(MISH_DEVICE_CUDA, MISH_DTYPE_F32, NULL, NULL, 1, NULL);
     if (allocations == before) {
-        say("an allocation was not counted\ntest result: FAILED. 0 passed; 1 failed\n");
+        say(REPORT("failed", "an allocation is counted"));
         return 1;
     }
     before = allocations;
     if (every(REPETITIONS, 0) != 0 || allocations != before) {
-        say("calls allocate or fail\ntest result: FAILED. 0 passed; 1 failed\n");
+        say(REPORT("failed", "no allocation and no error"));
         return 1;
     }
-    say("test result: ok. 1 passed: no allocation\n");
+    say(REPORT("ok", "no allocation and no error"));
     if (!is_strict_available) {
-        say("SKIPPED system calls: seccomp is not available here\n");
+        say(SKIP("system calls", "seccomp is not available here") SUITE("1", "0"));
         return 0;
     }
-    say("no system call from here on, or this process is killed\n");
+    say(REPORT("started", "no system call"));
     prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT);
     const int failed = every(REPETITIONS, 0);
-    say(failed ? "test result: FAILED. 0 passed; 1 failed\n"
-               : "test result: ok. 1 passed: no system call\n");
+    say(failed ? REPORT("failed", "no system call")
+               : REPORT("ok", "no system call") SUITE("2", "0"));
     syscall(SYS_exit, failed);
     return 1;
 }

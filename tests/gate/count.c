@@ -2,7 +2,7 @@
  * that n elements take: the difference is free of everything that a call costs by itself.
  *
  *     count         prints a line for each call, whose instructions Valgrind counts: it collects
- *                   in `measured` and dumps what it has when that returns (xtask/src/gate.rs)
+ *                   in `measured` and dumps what it has when that returns (xtask/src/steps/gate.rs)
  *     count step    counts by itself, one instruction at a time, for instruction sets that
  *                   Valgrind does not know; appends the numbers to the lines
  *

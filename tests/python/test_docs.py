@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-_spec = importlib.util.spec_from_file_location("tables", ROOT / "tools" / "tables.py")
+_spec = importlib.util.spec_from_file_location("tables", ROOT / "bench" / "tables.py")
 tables = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(tables)
 
@@ -18,7 +18,7 @@ DOCUMENTS = sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/*.md")) + sorted(
 def test_tables(path):
     text = path.read_text(encoding="utf-8")
     assert re.search(r"<!-- end -->", text), "no table"
-    assert tables.filled(text) == text, "run tools/tables.py"
+    assert tables.filled(text) == text, "run bench/tables.py"
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

@@ -1,77 +1,120 @@
 //! The project's tasks: `cargo xtask <task>`. Each task is a module; this file only dispatches.
 
-mod aarch64;
-mod bench;
-mod build;
-mod c_suite;
 #[path = "../../src/catalogue/mod.rs"]
 mod catalogue;
-mod command;
-mod cross;
-mod debian;
-mod demo;
-mod deps;
-mod disk;
-mod examples;
-mod fresh;
-mod gate;
-mod interpreters;
-mod kernel_math;
-mod libtorch;
-mod msrv;
-mod mutants;
-mod neon;
-mod outcome;
-mod overhead;
-mod paths;
-mod python;
-mod record;
-mod setup;
-mod skips;
-mod supply;
-mod sweep;
-mod test;
-mod toolchain;
-mod tools;
-mod tree;
-mod trust;
-mod wheel;
+mod env;
+mod run;
+mod steps;
+mod tasks;
 
 use std::fs;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-const USAGE: &str = "\
-cargo xtask <task>
+use env::{deps, paths};
+use run::{command, disk, summary};
+use steps::{aarch64, fresh, gate, reliability, sweep, wheel};
+use tasks::{bench, build, demo, test};
 
-  build      install the pinned kernel compiler if none is found, build the release library
-  demo       build, run every example, then Mish beside its peers on the ancestor's workload
-             [--no-peers] [--json FILE] [--repeats N]
-  bench      overhead FILE: what a CUDA call costs the CPU beyond cuLaunchKernel
-  test       everything that can be tested on this machine, with a summary
-             [--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
-             [NAME...] runs only these steps
-  aarch64    the library for AArch64: its symbols, its NEON code, and its tests in an emulator
-             (fetches a compiler and the emulator from Debian, 270 MB)
-  gate       instructions per element, registers and access widths of every kernel against
-             bench/instructions.json  [--write] takes them into the file
-  sweep      the error of the library on every input, against its bounds; --help says more
-  bench      cpu | gpu: libmish beside its peers, into bench/results and docs/performance.md
-             [--quick]; overhead: what a call costs the host; without more it says the rest
-  wheel      the Python wheel, in dist/
-             [--check] also tests it beside the newest and the oldest PyTorch served (11 GB) and
-             with every Python on the PATH, each in an environment of its own; [--out FILE]
-  trust      the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
-             planted bugs; the dependencies
-  fresh      as root: minimal Debian systems with what the README lists, in which an ordinary user
-             unpacks a tarball and runs the demo and some of the tests  [--brief] [RELEASE...]
-  where      the root of this clone and the folder in which the tasks build
-  bindings   regenerate the header, the ABI metadata and the generated bindings  [--check]
-";
+type Task = fn(&[String]) -> Result<ExitCode>;
+
+/// The tasks: name, what it does, and the function that does it.
+const TASKS: &[(&str, &str, Task)] = &[
+    (
+        "build",
+        "install the pinned kernel compiler if none is found, build the release library",
+        |_| done(build::library().map(|library| println!("built {}", library.display()))),
+    ),
+    (
+        "demo",
+        "build, run every example, then Mish beside its peers on the ancestor's workload
+[--no-peers] [--json FILE] [--repeats N]",
+        |arguments| done(demo::run(arguments)),
+    ),
+    (
+        "test",
+        "everything that can be tested on this machine, with a summary
+[--no-torch] leaves out what needs PyTorch (some gigabytes the first time),
+[NAME...] runs only these steps",
+        test::run,
+    ),
+    (
+        "aarch64",
+        "the library for AArch64: its symbols, its NEON code, and its tests in an emulator
+(fetches a compiler and the emulator from Debian, 270 MB)",
+        |_| Ok(summary::summary(&summary::timed("AArch64", aarch64::all))),
+    ),
+    (
+        "gate",
+        "instructions per element, registers and access widths of every kernel against
+bench/instructions.json  [--write] takes them into the file",
+        |arguments| done(gate::run(arguments)),
+    ),
+    (
+        "sweep",
+        "the error of the library on every input, against its bounds; --help says more",
+        |arguments| done(sweep::run(arguments)),
+    ),
+    (
+        "bench",
+        "cpu | gpu: libmish beside its peers, into bench/results and docs/performance.md
+[--quick]; overhead: what a call costs the host; without more it says the rest",
+        |arguments| done(bench::run(arguments)),
+    ),
+    (
+        "wheel",
+        "the Python wheel, in dist/
+[--check] also tests it beside the newest and the oldest PyTorch served (11 GB) and
+with every Python on the PATH, each in an environment of its own; [--out FILE]",
+        wheel::run,
+    ),
+    (
+        "reliability",
+        "the full lengths of the GPU path's tests, of the fuzzer and of the stability check;
+planted bugs; the dependencies",
+        reliability::run,
+    ),
+    (
+        "fresh",
+        "as root: minimal Debian systems with what the README lists, in which an ordinary user
+unpacks a tarball and runs the demo and some of the tests  [--brief] [RELEASE...]",
+        fresh::run,
+    ),
+    (
+        "where",
+        "the root of this clone and the folder in which the tasks build",
+        |_| {
+            println!("{}\n{}", paths::root().display(), paths::target().display());
+            Ok(ExitCode::SUCCESS)
+        },
+    ),
+    (
+        "bindings",
+        "regenerate the header, the ABI metadata and the generated bindings  [--check]",
+        |arguments| {
+            let generator = ["run", "--quiet", "--package", "xtask-bindings", "--"];
+            done(command::cargo().args(generator).args(arguments).check())
+        },
+    ),
+];
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+fn usage() -> String {
+    let lines = TASKS.iter().map(|(name, what, _)| {
+        format!(
+            "  {name:<13}{}\n",
+            what.replace('\n', &format!("\n{:15}", ""))
+        )
+    });
+    format!("cargo xtask <task>\n\n{}", lines.collect::<String>())
+}
 
 fn main() -> ExitCode {
-    match run() {
+    match dispatch() {
         Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: {error:#}{}", disk::was_full());
@@ -80,38 +123,23 @@ fn main() -> ExitCode {
     }
 }
 
-fn run() -> Result<ExitCode> {
+fn dispatch() -> Result<ExitCode> {
     let mut arguments = std::env::args().skip(1);
-    let task = arguments.next().unwrap_or_default();
+    let name = arguments.next().unwrap_or_default();
     let rest: Vec<String> = arguments.collect();
-    if matches!(task.as_str(), "" | "help" | "--help" | "-h") {
-        print!("{USAGE}");
+    if matches!(name.as_str(), "" | "help" | "--help" | "-h") {
+        print!("{}", usage());
         return Ok(ExitCode::SUCCESS);
     }
+    let Some((_, _, task)) = TASKS.iter().find(|task| task.0 == name) else {
+        bail!("unknown task {name}\n\n{}", usage());
+    };
     paths::find()?;
     if let Some(code) = elsewhere()? {
         return Ok(code);
     }
     let _alone = alone()?;
-    match task.as_str() {
-        "build" => build::library().map(|library| println!("built {}", library.display()))?,
-        "bench" => bench::run(&rest)?,
-        "demo" => demo::run(&rest)?,
-        "test" => return test::run(&rest),
-        "aarch64" => return Ok(test::step("AArch64", aarch64::all)),
-        "gate" => gate::run(&rest)?,
-        "sweep" => sweep::run(&rest)?,
-        "trust" => return trust::run(&rest),
-        "wheel" => return wheel::run(&rest),
-        "where" => println!("{}\n{}", paths::root().display(), paths::target().display()),
-        "fresh" => return fresh::run(&rest),
-        "bindings" => command::cargo()
-            .args(["run", "--quiet", "--package", "xtask-bindings", "--"])
-            .args(&rest)
-            .check()?,
-        other => bail!("unknown task {other}\n\n{USAGE}"),
-    }
-    Ok(ExitCode::SUCCESS)
+    task(&rest)
 }
 
 /// If this program was built in a folder that serves several clones, it may be another's: runs
@@ -122,7 +150,7 @@ fn elsewhere() -> Result<Option<ExitCode>> {
         return Ok(None);
     }
     let status = command::cargo()
-        .args(["run", "--quiet", "--package", "xtask", "--"])
+        .words("run --quiet --package xtask --")
         .args(std::env::args_os().skip(1))
         .status()?;
     Ok(Some(ExitCode::from(

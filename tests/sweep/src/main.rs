@@ -256,7 +256,19 @@ fn run() -> Result<bool> {
         );
         return Ok(true);
     }
-    println!("\n{passed} passed, {failed} failed in {seconds:.0} s");
+    println!("\nin {seconds:.0} s");
+    // What the test runner reads: the lines of libtest's JSON.
+    for row in rows.iter().filter(|row| !row.passed()) {
+        println!(
+            "{}",
+            json!({"type": "test", "event": "failed", "name": row.name()})
+        );
+    }
+    let event = if failed == 0 { "ok" } else { "failed" };
+    println!(
+        "{}",
+        json!({"type": "suite", "event": event, "passed": passed, "failed": failed})
+    );
     Ok(failed == 0)
 }
 

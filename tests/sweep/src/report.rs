@@ -108,6 +108,11 @@ impl Row {
         self.passed
     }
 
+    /// What was measured, of which type.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.dtype, self.quantity)
+    }
+
     fn of(dtype: Dtype, format: &Format, index: usize, tally: &Tally) -> Row {
         let quantity = &QUANTITIES[index];
         let bound = quantity.bound(dtype);

@@ -20,7 +20,7 @@ const SCALAR: u64 = 128;
 /// The hardware's limit on blocks.
 const MAX_BLOCKS: u64 = i32::MAX as u64;
 
-/// How n elements divide: `Span` in kernels/contiguous.cuh.
+/// How n elements divide: `Span` in kernels/loops/contiguous.cuh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 struct Span {
@@ -30,7 +30,7 @@ struct Span {
     tiles: u32,
 }
 
-/// A dimension: `Dim` in kernels/strided.cuh, which explains the numbers.
+/// A dimension: `Dim` in kernels/loops/strided.cuh, which explains the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Dim {
@@ -39,7 +39,7 @@ struct Dim {
     shift: u64,
 }
 
-/// The strided kernels' parameter: `Strided` in kernels/strided.cuh.
+/// The strided kernels' parameter: `Strided` in kernels/loops/strided.cuh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 struct StridedParams {
@@ -103,7 +103,7 @@ pub(super) unsafe fn launch(
         && let Some((span, grid)) = contiguous(job, &kernel.policy, size)
     {
         // Of the pointers the driver copies as many as the operation has: `Pointers` in
-        // kernels/operation.cuh.
+        // kernels/operations/operation.cuh.
         let mut parameters = [
             (&raw const job.pointers).cast_mut().cast(),
             (&raw const span).cast_mut().cast(),

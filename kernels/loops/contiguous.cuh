@@ -29,13 +29,14 @@ MISH_DEVICE void contiguous(O &operation, void *const *operands, const Span &spa
     static_assert(P::THREADS % 32 == 0 && P::THREADS <= 1024, "whole warps of a block");
     static_assert(1024ull * P::VECTORS * P::VECTOR_BYTES < 1ull << 32, "a tile's bytes fit 32 bits");
     static_assert(V::ELEMENTS <= 1 << 16, "nothing but 0 is above a head's 16 bits");
+    constexpr int BYTES = P::VECTOR_BYTES, AT_ONCE = P::GROUPS_AT_ONCE;
     const mish_u32 head_bytes = span.head * V::SIZE;
     const mish_u32 opaque_zero = span.head >> 16;  // a head is shorter than a vector
 
     if (blockIdx.x < span.tiles) {
         const mish_u64 first = mish_u64(blockIdx.x) * (blockDim.x * P::VECTORS) + threadIdx.x;
-        const mish_u64 offset = first * P::VECTOR_BYTES + head_bytes;
-        const mish_u32 step = blockDim.x * P::VECTOR_BYTES;
+        const mish_u64 offset = first * BYTES + head_bytes;
+        const mish_u32 step = blockDim.x * BYTES;
         Words<V::WORDS> loaded[P::VECTORS][O::INPUTS];
 #pragma unroll
         for (int j = 0; j < P::VECTORS; ++j)
@@ -43,7 +44,7 @@ MISH_DEVICE void contiguous(O &operation, void *const *operands, const Span &spa
 #pragma unroll
         for (int j = 0; j < P::VECTORS; ++j) {
             Words<V::WORDS> packed[O::OUTPUTS];
-            compute_vector<E, P::VECTOR_BYTES, P::GROUPS_AT_ONCE>(operation, loaded[j], packed, opaque_zero);
+            compute_vector<E, BYTES, AT_ONCE>(operation, loaded[j], packed, opaque_zero);
             store_vectors<O, P>(operands, SameOffset{offset + j * step}, packed);
         }
         return;
@@ -52,10 +53,10 @@ MISH_DEVICE void contiguous(O &operation, void *const *operands, const Span &spa
     mish_u64 i = mish_u64(span.tiles) * (blockDim.x * P::VECTORS)
                + mish_u64(blockIdx.x - span.tiles) * blockDim.x + threadIdx.x;
     if (i < span.vectors) {
-        const mish_u64 offset = i * P::VECTOR_BYTES + head_bytes;
+        const mish_u64 offset = i * BYTES + head_bytes;
         Words<V::WORDS> loaded[O::INPUTS], packed[O::OUTPUTS];
         load_vectors<O, P>(operands, SameOffset{offset}, loaded);
-        compute_vector<E, P::VECTOR_BYTES, P::GROUPS_AT_ONCE>(operation, loaded, packed, opaque_zero);
+        compute_vector<E, BYTES, AT_ONCE>(operation, loaded, packed, opaque_zero);
         store_vectors<O, P>(operands, SameOffset{offset}, packed);
         return;
     }

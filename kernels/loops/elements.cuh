@@ -28,7 +28,7 @@ MISH_DEVICE void compute_loaded(O &operation, const typename E::Bits (&loaded)[O
 // The group of elements that starts at a word of a vector. `mixed_in` is ORed to its last operand.
 template <class E, int BYTES, class O, int ELEMENTS>
 MISH_DEVICE void unpack_group(const Words<BYTES / 4> *loaded, int word, mish_u32 mixed_in,
-                              typename E::Value (&inputs)[ELEMENTS][O::INPUTS]) {
+                              typename E::Value (&inputs)[O::INPUTS][ELEMENTS]) {
     constexpr int WORDS = Vector<E, BYTES>::GROUP_WORDS;
 #pragma unroll
     for (int k = 0; k < O::INPUTS; ++k) {
@@ -36,10 +36,7 @@ MISH_DEVICE void unpack_group(const Words<BYTES / 4> *loaded, int word, mish_u32
 #pragma unroll
         for (int i = 0; i < WORDS; ++i) words.w[i] = loaded[k].w[word + i];
         if (k == O::INPUTS - 1) words.w[0] |= mixed_in;
-        typename E::Value values[ELEMENTS];
-        E::unpack(words.w, values);
-#pragma unroll
-        for (int i = 0; i < ELEMENTS; ++i) inputs[i][k] = values[i];
+        E::unpack(words.w, inputs[k]);
     }
 }
 
@@ -57,15 +54,18 @@ MISH_DEVICE bool are_moderate(const O &operation, const Words<BYTES / 4> *loaded
                 decisive[k * V::WORDS + i] = loaded[O::INPUTS - 1 - k].w[i];
         return Methods<E>::are_moderate(decisive);
     } else {
-        // The compiler keeps the arguments for the core.
+        // Computed again below, unless the compiler keeps them.
         bool all = true;
 #pragma unroll
         for (int word = 0; word < V::WORDS; word += V::GROUP_WORDS) {
-            typename E::Value inputs[V::GROUP_ELEMENTS][O::INPUTS], arguments[O::ARGUMENTS];
+            typename E::Value inputs[O::INPUTS][V::GROUP_ELEMENTS];
             unpack_group<E, BYTES, O>(loaded, word, 0, inputs);
 #pragma unroll
             for (int i = 0; i < V::GROUP_ELEMENTS; ++i) {
-                operation.prologue(inputs[i], arguments);
+                typename E::Value element[O::INPUTS], arguments[O::ARGUMENTS];
+#pragma unroll
+                for (int k = 0; k < O::INPUTS; ++k) element[k] = inputs[k][i];
+                operation.prologue(element, arguments);
 #pragma unroll
                 for (int k = 0; k < O::DECISIVE; ++k)
                     all &= Methods<E>::is_moderate(arguments[O::ARGUMENTS - 1 - k]);
@@ -95,12 +95,14 @@ MISH_DEVICE void compute_groups(O &operation, const Words<BYTES / 4> *loaded,
         if (word > 0 && word / V::GROUP_WORDS % AT_ONCE == 0)
 #pragma unroll
             for (int k = 0; k < O::OUTPUTS; ++k) mixed_in |= packed[k].w[word - 1] & opaque_zero;
-        Value inputs[V::GROUP_ELEMENTS][O::INPUTS], results[O::OUTPUTS][V::GROUP_ELEMENTS];
+        Value inputs[O::INPUTS][V::GROUP_ELEMENTS], results[O::OUTPUTS][V::GROUP_ELEMENTS];
         unpack_group<E, BYTES, O>(loaded, word, mixed_in, inputs);
 #pragma unroll
         for (int i = 0; i < V::GROUP_ELEMENTS; ++i) {
-            Value outputs[O::OUTPUTS];
-            compute_element<Method>(operation, inputs[i], outputs);
+            Value element[O::INPUTS], outputs[O::OUTPUTS];
+#pragma unroll
+            for (int k = 0; k < O::INPUTS; ++k) element[k] = inputs[k][i];
+            compute_element<Method>(operation, element, outputs);
 #pragma unroll
             for (int k = 0; k < O::OUTPUTS; ++k) results[k][i] = outputs[k];
         }
@@ -113,11 +115,12 @@ MISH_DEVICE void compute_groups(O &operation, const Words<BYTES / 4> *loaded,
 template <class E, int BYTES, int GROUPS_AT_ONCE, class O>
 MISH_DEVICE void compute_vector(O &operation, const Words<BYTES / 4> *loaded,
                                 Words<BYTES / 4> *packed, mish_u32 opaque_zero) {
-    typedef Methods<E> M;
+    typedef typename Methods<E>::Fast Fast;
+    typedef typename Methods<E>::Careful Careful;
     if (are_moderate<E, BYTES>(operation, loaded))
-        compute_groups<typename M::Fast, E, BYTES, GROUPS_AT_ONCE>(operation, loaded, packed, opaque_zero);
+        compute_groups<Fast, E, BYTES, GROUPS_AT_ONCE>(operation, loaded, packed, opaque_zero);
     else
-        compute_groups<typename M::Careful, E, BYTES, GROUPS_AT_ONCE>(operation, loaded, packed, opaque_zero);
+        compute_groups<Careful, E, BYTES, GROUPS_AT_ONCE>(operation, loaded, packed, opaque_zero);
 }
 
 #endif

@@ -84,16 +84,17 @@ MISH_DEVICE void strided_vectors(O &operation, const Strided &s) {
     if (index >= Index(s.count)) return;
     Offset offsets[OPERANDS];
     offsets_of<Index, Offset, OPERANDS>(s, index, offsets);
-    Words<STRIDED_VECTOR_BYTES / 4> loaded[O::INPUTS], packed[O::OUTPUTS];
+    constexpr int BYTES = STRIDED_VECTOR_BYTES;
+    Words<BYTES / 4> loaded[O::INPUTS], packed[O::OUTPUTS];
     load_vectors<O, P>(s.pointers, offsets, loaded);
-    // Where the outputs go, or NULL: formed here, this takes fewer registers than offsets kept until then.
+    // Where the outputs go, or NULL: formed here, which takes fewer registers than keeping offsets.
     void *places[OPERANDS];
 #pragma unroll
     for (int k = O::INPUTS; k < OPERANDS; ++k) {
         char *output = (char *)s.pointers[k];
         places[k] = !O::OPTIONAL_OUTPUTS || output ? output + offsets[k] : 0;
     }
-    compute_vector<E, STRIDED_VECTOR_BYTES, P::GROUPS_AT_ONCE>(operation, loaded, packed, s.flags >> 16);
+    compute_vector<E, BYTES, P::GROUPS_AT_ONCE>(operation, loaded, packed, s.flags >> 16);
     store_vectors<O, P>(places, SameOffset{0}, packed);
 }
 

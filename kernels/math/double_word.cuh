@@ -81,10 +81,10 @@ struct DoubleWord {
     MISH_DEVICE float first(float x, const Denominator &c) const {
         Number ratio = two_product(c.z.high, c.w);
         ratio.low = mish_fma(ratio.high, c.w_rel, mish_fma(c.z.low, c.w, ratio.low));
+        const float x2 = x + x;
         Number a;
         a.high = mish_fma(0.5f, c.z.high, 0.5f);
         a.low = mish_fma(0.5f, c.z.low, mish_fma(0.5f, c.z.high, -a.high) + 0.5f);
-        const float x2 = x + x;
         Number b = two_product(x2, ratio.high);
         b.low = mish_fma(x2, ratio.low, b.low);
         Number m = fast_two_sum(a.high, b.high, limited < -1);

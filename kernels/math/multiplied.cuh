@@ -182,7 +182,7 @@ struct Multiplied {
         const Number scaled = two_product(c.size, scale);
         double y = mish_with_sign(scaled.high + mish_fma(scaled.high, y_rel, scaled.low), x);
         if (mish_size(x) >= mish_size(690.0))
-            y = c.negative && x == x ? mish_descend(-c.size * c.significand(), c.k) : x;
+            y = x == x && c.negative ? mish_descend(-c.size * c.significand(), c.k) : x;
         return y;
     }
 

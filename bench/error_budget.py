@@ -1,4 +1,4 @@
-"""Measures what each low part in kernels/math.cuh is worth, by leaving it out.
+"""Measures what each low part in kernels/math/double_word.cuh is worth, by leaving it out.
 
     python bench/error_budget.py [--out FILE]      bench/results/error-budget.json by default
 
@@ -17,38 +17,40 @@ import sys
 import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+SOURCE = pathlib.Path("math", "double_word.cuh")
 FUNCTIONS = ("mish", "mish'", "mish''")
 
-# What the low parts stand for: the sum or product whose rounding they keep.
+# What the low parts stand for, by the number they belong to: the sum or product whose rounding they
+# keep.
 MEANING = {
-    "q_low": "q = eʳ − 1",
-    "e_low": "e = 2ᵏ·(1 + q)",
-    "z_low": "z = 1 + e",
-    "d_low": {"Denominator": "δ = z² + 1", "forward": "δ = n + 2, n's included"},
+    "q": "q = eʳ − 1",
+    "e": "e = 2ᵏ·(1 + q)",
+    "z": "z = 1 + e",
+    "d": {"Denominator": "δ = z² + 1", "forward": "δ = n + 2, n's included"},
     "w_rel": "w = 1/δ, that of δ included",
-    "ratio_low": "z·w",
+    "ratio": "z·w",
     "remainder": "n/δ",
-    "a_low": {"forward": "e + 2", "first": "z + 1"},
-    "b_low": {"first": "4x·z·w", "second": "2 + x"},
-    "m_low": "z + 1 + 4x·z·w, its operands' included",
-    "g_low": "m·w, its operands' included",
-    "p_low": "1 − x",
-    "v_low": "1 − mish, its operands' included",
-    "t_low": "2e·(1 − mish), its operands' included",
-    "n_low": {
+    "a": {"forward": "e + 2", "first": "z + 1"},
+    "b": {"first": "4x·z·w", "second": "2 + x"},
+    "m": "z + 1 + 4x·z·w, its operands' included",
+    "g": "m·w, its operands' included",
+    "p": "1 − x",
+    "v": "1 − mish, its operands' included",
+    "t": "2e·(1 − mish), its operands' included",
+    "n": {
         "forward": "n = e·(e + 2), its operands' included",
         "second": "2 + x + 2e·(1 − mish), its operands' included",
     },
-    "w2_low": "w²",
-    "h_low": "n·w², its operands' included",
+    "w2": "w²",
+    "h": "n·w², its operands' included",
 }
-# The functions of `Exact` and what they compute.
+# The functions of `DoubleWord` and what they compute.
 PLACES = {
-    "Exact": ("MISH_DEVICE Exact(F x, bool second)", "e"),
-    "Denominator": ("MISH_DEVICE explicit Denominator(const Exact &c)", "δ"),
-    "forward": ("static MISH_DEVICE F forward(F x)", "mish"),
-    "first": ("MISH_DEVICE F first(F x, const Denominator &c) const", "mish′"),
-    "second": ("MISH_DEVICE F second(F x, const Denominator &c) const", "mish″"),
+    "DoubleWord": ("MISH_DEVICE DoubleWord(float x, bool second)", "e"),
+    "Denominator": ("MISH_DEVICE explicit Denominator(const DoubleWord &c)", "δ"),
+    "forward": ("static MISH_DEVICE float forward(float x)", "mish"),
+    "first": ("MISH_DEVICE float first(float x, const Denominator &c) const", "mish′"),
+    "second": ("MISH_DEVICE float second(float x, const Denominator &c) const", "mish″"),
 }
 
 
@@ -63,7 +65,8 @@ def terms(source):
     """Every low part: (function, name)."""
     for place in PLACES:
         start, end = span(source, place)
-        names = re.findall(r"\b(\w+_low|w_rel|remainder) =\s", source[start:end])
+        pattern = r"\b(?:(\w+)\.low \+?=|Number (\w+) =|(w_rel|remainder) =)\s"
+        names = ("".join(groups) for groups in re.findall(pattern, source[start:end]))
         yield from ((place, name) for name in dict.fromkeys(names))
 
 
@@ -75,16 +78,20 @@ def title(place, name):
 
 
 def without(source, place, name):
-    """The source with the assignments to a name in one function replaced by 0."""
+    """The source with what one function assigns to a low part replaced by 0."""
     start, end = span(source, place)
     # The rounding is computed, so that nothing else changes, and then dropped.
-    body = re.sub(rf"\b{name} =\s([^;]*);", rf"{name} = F(0) * (\1);", source[start:end])
+    if name in ("w_rel", "remainder"):
+        body = re.sub(rf"\b{name} =\s([^;]*);", rf"{name} = 0 * (\1);", source[start:end])
+    else:
+        assigned = rf"(?:const )?((?:Number {name}|\b{name}\.low) \+?=\s[^;]*;)"
+        body = re.sub(assigned, rf"\1 {name}.low *= 0;", source[start:end])
     return source[:start] + body + source[end:]
 
 
 def measure(folder, source, everything):
     """What tests/kernels/math.cpp reports."""
-    (folder / "math.cuh").write_text(source)
+    (folder / SOURCE).write_text(source)
     binary = folder / "math"
     flags = ["-std=c++17", "-O2", "-ffp-contract=off", "-Wno-unknown-pragmas"]
     cpu = pathlib.Path("/proc/cpuinfo")
@@ -125,14 +132,13 @@ def main():
     default = ROOT / "bench" / "results" / "error-budget.json"
     parser.add_argument("--out", type=pathlib.Path, default=default)
     arguments = parser.parse_args()
-    source = (ROOT / "kernels" / "math.cuh").read_text()
+    source = (ROOT / "kernels" / SOURCE).read_text()
     rows = []
     columns = [f"{dtype} {function}" for dtype in ("f32",) for function in FUNCTIONS]
     print("| left out | " + " | ".join(columns) + " |\n|---" + "|---" * 3 + "|")
     with tempfile.TemporaryDirectory() as name:
         folder = pathlib.Path(name)
-        for header in (ROOT / "kernels").glob("*.cuh"):
-            shutil.copy(header, folder)
+        shutil.copytree(ROOT / "kernels", folder, dirs_exist_ok=True)
         for term in [None, *terms(source)]:
             found = measure(folder, without(source, *term) if term else source, term is None)
             if term is None:

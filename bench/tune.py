@@ -35,7 +35,7 @@ VECTOR_BYTES = 16
 MIN_THREADS = 128
 
 # Threads of a block, vectors per thread, threads per multiprocessor to leave registers for, words
-# of a vector to compute at once, hints of loads and stores (`Cache` of kernels/device.cuh).
+# of a vector to compute at once, hints of loads and stores (`Cache` of kernels/device/device.cuh).
 CANDIDATES = list(itertools.product((128, 256), (1, 2, 4), (1024, 1280, 1536, 1792, 2048), (0, 1, 2), (0,), (0,)))
 # For float64 alone: its elements are two words, so that 0 and 2 are the same, and its table wants the
 # first-level cache for itself (loads CACHE_NO_L1, stores CACHE_STREAM).
@@ -54,10 +54,10 @@ def header(candidate, sm, dtypes):
     threads, vectors, resident, words_at_once, load, store = candidate
     policy = {
         "int THREADS": threads,
-        "int BLOCKS": max(1, resident // threads),
+        "int RESIDENT_BLOCKS": max(1, resident // threads),
         "int VECTORS": vectors,
         "int VECTOR_BYTES": VECTOR_BYTES,
-        "int WORDS_AT_ONCE": words_at_once,
+        "int GROUPS_AT_ONCE": words_at_once,
         "Cache LOAD": f"Cache({load})",
         "Cache STORE": f"Cache({store})",
         "int STRIDED_UNITS": 1,
@@ -112,7 +112,7 @@ def compile_all(arguments):
 
 
 class Span(ctypes.Structure):
-    """`Span` of kernels/contiguous.cuh."""
+    """`Span` of kernels/loops/contiguous.cuh."""
 
     _fields_ = [("n", ctypes.c_uint64), ("vectors", ctypes.c_uint64), ("head", ctypes.c_uint32), ("tiles", ctypes.c_uint32)]
 

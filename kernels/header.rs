@@ -64,10 +64,10 @@ fn render(text: &mut String, sm: u32) -> std::fmt::Result {
             text,
             "template <> struct Policy<{}, {}> {{\n    \
              static const int THREADS = {threads};\n    \
-             static const int BLOCKS = {};\n    \
+             static const int RESIDENT_BLOCKS = {};\n    \
              static const int VECTORS = {vectors};\n    \
              static const int VECTOR_BYTES = {vector_bytes};\n    \
-             static const int WORDS_AT_ONCE = {words_at_once};\n    \
+             static const int GROUPS_AT_ONCE = {words_at_once};\n    \
              static const Cache LOAD = {};\n    \
              static const Cache STORE = {};\n    \
              static const int STRIDED_UNITS = {strided_units};\n}};",

@@ -23,7 +23,7 @@ E = sp.Symbol("e", positive=True)  # e^x, once derivatives have been taken
 
 DEFINITION = x * sp.tanh(sp.log(1 + sp.exp(x)))
 
-# The formulas of kernels/math.cuh and src/cpu/math, in e = e^x, z, d and w.
+# The formulas of kernels/math and src/cpu/math, in e = e^x, z, d and w.
 z = 1 + E
 d = z**2 + 1
 w = 1 / d
@@ -94,7 +94,7 @@ def identities():
     a = E + 2
     yield "mish = x e a/(e a + 2), a = e + 2", same(value, x * E * a / (E * a + 2))
     for name, small, s, t in (("x <= 0", E, 1, E), ("x > 0", u, u, 1)):
-        # In u = e^-|x|, which nothing overflows in: `Factored` in kernels/math.cuh.
+        # In u = e^-|x|, which nothing overflows in: kernels/math/factored.cuh.
         h = 1 + small
         i = 1 / (h**2 + s**2)
         inner = s * (1 + x / 2) + t * (1 - x + 2 * x * s**2 * i)

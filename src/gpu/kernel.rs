@@ -9,9 +9,9 @@ use crate::status::Result;
 /// How a kernel walks through its operands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Loop {
-    /// One run of memory per operand: kernels/contiguous.cuh.
+    /// One run of memory per operand: kernels/loops/contiguous.cuh.
     Contiguous,
-    /// Dimensions with a stride per operand: kernels/strided.cuh.
+    /// Dimensions with a stride per operand: kernels/loops/strided.cuh.
     Strided,
 }
 

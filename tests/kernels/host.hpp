@@ -1,4 +1,4 @@
-// The names of kernels/device.cuh that the mathematics uses, for a host compiler. Include this
+// The names of kernels/device/device.cuh that the mathematics uses, for a host compiler. Include this
 // before any kernel header: the include guard then skips the real one.
 //
 // The GPU's approximate instructions return what `hardware` asks for, within the errors that
@@ -18,7 +18,7 @@
 #include <cstdint>
 #include <cstring>
 
-#define MISH_DEVICE_CUH
+#define MISH_DEVICE_DEVICE_CUH
 #define MISH_DEVICE inline
 #define MISH_GRID_CONSTANT
 
@@ -27,6 +27,11 @@ typedef std::uint32_t mish_u32;
 typedef std::uint64_t mish_u64;
 typedef std::int32_t mish_i32;
 typedef std::int64_t mish_i64;
+
+// The registers of one vector access.
+template <int N> struct Words {
+    mish_u32 w[N];
+};
 
 // What the approximate instructions return next.
 struct Hardware {

@@ -4,18 +4,19 @@
 //   math [--list | --wide]     --list names every 16-bit input that is not correctly rounded;
 //                              --wide leaves the 16-bit types out
 //
-// `Bounded`, `Brief` and `Factored` use one ex2.approx and one rcp.approx, so all 5 x 3 results they
-// may return are tried on every 16-bit input. `Exact<float>` uses one rcp.approx: all 3 are tried on a stratified
-// sample. `Rational` and `Wide` refine theirs: both extremes and random errors.
+// `Bounded`, `Plain` and `Factored` use one ex2.approx and one rcp.approx, so all 5 x 3 results they
+// may return are tried on every 16-bit input. `DoubleWord` uses one rcp.approx: all 3 are tried on a
+// stratified sample. `Multiplied` and `Widened` refine theirs: both extremes and random errors.
 //
-// The reference has its numerators multiplied out, which of the kernels only `Rational` does, in
+// The reference has its numerators multiplied out, which of the kernels only `Multiplied` does, in
 // double for 16-bit types and float, in __float128 for double.
 #include "host.hpp"
 
-// `Wide` is MathF32; `Exact` is tested by its name.
+// `Widened` is float32's method; `DoubleWord` is tested by its name.
 #define MISH_FAST_DOUBLE 1
 
-#include "element.cuh"
+#include "loops/elements.cuh"
+#include "operations/operation.cuh"
 
 #include "../catalogue.h"
 
@@ -179,27 +180,27 @@ double round_to(double exact, const Format &f) {
 
 // bfloat16 as a kernel computes a vector of this one element.
 struct Alone {
-    typedef BF16::Quick Quick;
-    typedef BF16::Math Math;
+    typedef Methods<BF16>::Fast Fast;
+    typedef Methods<BF16>::Careful Careful;
     static bool is_moderate(float grad_y, float x) {
         const mish_u32 words[] = {bf16_from_f32(grad_y), mish_u32(bf16_from_f32(x)) << 16};
-        return BF16::are_moderate(words);
+        return Methods<BF16>::are_moderate(words);
     }
     static float forward(float x) {
-        return is_moderate(0, x) ? Quick::forward(x) : Math::forward(x);
+        return is_moderate(0, x) ? Fast::forward(x) : Careful::forward(x);
     }
     static float backward(float grad_y, float x) {
-        return is_moderate(0, x) ? Quick::backward(grad_y, x) : Math::backward(grad_y, x);
+        return is_moderate(0, x) ? Fast::backward(grad_y, x) : Careful::backward(grad_y, x);
     }
     static void double_backward(float grad_grad_x, float grad_y, float x, float &grad_grad_y,
                                 float &grad_x) {
-        (is_moderate(grad_y, x) ? Quick::double_backward : Math::double_backward)(
+        (is_moderate(grad_y, x) ? Fast::double_backward : Careful::double_backward)(
             grad_grad_x, grad_y, x, grad_grad_y, grad_x);
     }
 };
 
-// That the bound on bfloat16's quick formulas is the one they are made for, in either half of any
-// word.
+// That the bound on bfloat16's fast formulas is the one they are made for, in either half of any
+// word and as a value.
 void moderate() {
     bool ok = true;
     for (mish_u32 bits = 0; bits < 0x10000u; ++bits) {
@@ -209,10 +210,65 @@ void moderate() {
             mish_u32 words[] = {other, other >> 16};
             words[place / 2] &= place % 2 ? 0x0000ffffu : 0xffff0000u;
             words[place / 2] |= place % 2 ? bits << 16 : bits;
-            ok &= x != x || BF16::are_moderate(words) == (std::fabs(x) < 32);
+            ok &= x != x || Methods<BF16>::are_moderate(words) == (std::fabs(x) < 32);
         }
+        ok &= x != x || Methods<BF16>::is_moderate(x) == (std::fabs(x) < 32);
     }
-    std::printf("bf16 bound of the quick formulas%s\n", ok ? "" : "  FAILED");
+    std::printf("bf16 bound of the fast formulas%s\n", ok ? "" : "  FAILED");
+    count(ok);
+}
+
+// An operation with a prologue, an epilogue, and operands that are constant along the run, of which
+// the kernels have none yet: y = c mish(a x + b + u) + v, and the sum of z. Its inputs are u, x, v.
+struct Affine {
+    static const int INPUTS = 3, OUTPUTS = 1, ARGUMENTS = 1, RESULTS = 1, DECISIVE = 1;
+    static const bool ARGUMENTS_ARE_INPUTS = false;
+    float a, b, c, sum;
+
+    void prologue(const float *inputs, float *arguments) const {
+        arguments[0] = std::fma(a, inputs[1], b + inputs[0]);
+    }
+    template <class Method> static void core(const float *in, float *out) {
+        out[0] = Method::forward(in[0]);
+    }
+    void epilogue(const float *inputs, const float *results, float *outputs) {
+        outputs[0] = std::fma(c, results[0], inputs[2]);
+        sum += inputs[1];
+    }
+};
+
+// That a vector's method is chosen by what the prologue returns, not by what was loaded; and that every
+// element passes through prologue, core and epilogue once.
+void prologue() {
+    hardware = Hardware();
+    bool ok = true;
+    // x from 1/2 to 4; z is 16 times that, beyond Plain's 32 for the last, or an ordinary number.
+    for (const float a : {16.0f, 1.0f}) {
+        Words<4> loaded[3], packed[1];
+        float z[8], v[8], total = 0;
+        for (int i = 0; i < 8; ++i) {
+            const float u = float(i) / 64, x = float(i + 1) / 2;
+            v[i] = float(i % 3) - 1;
+            z[i] = std::fma(a, x, -0.25f + u);
+            total += x;
+            const mish_u16 bits[] = {bf16_from_f32(u), bf16_from_f32(x), bf16_from_f32(v[i])};
+            for (int k = 0; k < 3; ++k) {
+                mish_u32 &word = loaded[k].w[i / 2];
+                word = i % 2 ? word | mish_u32(bits[k]) << 16 : bits[k];
+            }
+        }
+        Affine operation = {a, -0.25f, 0.5f, 0};
+        const bool fast = are_moderate<BF16, 16>(operation, loaded);
+        ok &= fast == (z[7] < 32);
+        compute_vector<BF16, 16, 0>(operation, loaded, packed, 0);
+        for (int i = 0; i < 8; ++i) {
+            const float value = fast ? Alone::Fast::forward(z[i]) : Alone::Careful::forward(z[i]);
+            const mish_u16 wanted = bf16_from_f32(std::fma(0.5f, value, v[i]));
+            ok &= mish_u16(packed[0].w[i / 2] >> (i % 2 * 16)) == wanted;
+        }
+        ok &= operation.sum == total;
+    }
+    std::printf("an operation with prologue and epilogue%s\n", ok ? "" : "  FAILED");
     count(ok);
 }
 
@@ -617,9 +673,10 @@ int main(int argc, char **argv) {
     special_values<Factored, float>("bf16", true);
     special_values<Alone, float>("bf16 in vector", true);
     moderate();
-    special_values<Wide, float>("f32 in double", false);
-    special_values<Exact<float>, float>("f32 in pairs", false);
-    special_values<MathF64, double>("f64", false);
+    prologue();
+    special_values<Widened, float>("f32 in double", false);
+    special_values<DoubleWord, float>("f32 in pairs", false);
+    special_values<Methods<F64>::Careful, double>("f64", false);
     if (!only_wide) {
         narrow<Bounded>("f16", F16_TYPE, list);
         narrow<Factored>("bf16", BF16_TYPE, list);
@@ -629,12 +686,12 @@ int main(int argc, char **argv) {
     std::vector<Hardware> models(3);
     models[0].reciprocal_ulps = -1, models[0].reciprocal_off = -1;
     models[2].reciprocal_ulps = 1, models[2].reciprocal_off = 1;
-    wide<Wide, float, double, long double>("f32 in double", FORMAT_F32, BOUNDS_F32, float_inputs(), models,
+    wide<Widened, float, double, long double>("f32 in double", FORMAT_F32, BOUNDS_F32, float_inputs(), models,
                                            true);
-    wide<Exact<float>, float, double, long double>("f32 in pairs", FORMAT_F32, BOUNDS_F32, float_inputs(),
-                                                   models, false);
-    wide<MathF64, double, __float128, __float128>("f64", FORMAT_F64, BOUNDS_F64, double_inputs(),
-                                                        models, true);
+    wide<DoubleWord, float, double, long double>("f32 in pairs", FORMAT_F32, BOUNDS_F32,
+                                                 float_inputs(), models, false);
+    wide<Methods<F64>::Careful, double, __float128, __float128>("f64", FORMAT_F64, BOUNDS_F64,
+                                                                double_inputs(), models, true);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
     // The closing line is one of libtest's JSON, which the test runner reads.
     std::printf("in %.0f s\n{ \"type\": \"suite\", \"event\": \"%s\", \"passed\": %d, \"failed\": %d }\n",

@@ -60,19 +60,19 @@ def test_where_exp_overflows():
 
 def test_thresholds_of_the_kernels():
     """Beyond its thresholds the code uses constants: they must be the rounded results."""
-    text = (ROOT / "kernels" / "math.cuh").read_text()
-    part = text[text.index("struct Limits<float>") : text.index("struct Limits<double>")]
+    math = ROOT / "kernels" / "math"
+    part, text = ((math / f"{name}.cuh").read_text() for name in ("double_word", "multiplied"))
     names = ("forward_min", "backward_min", "second_min", "second_max", "first_max")
     pairs = {
         name: mp.mpf(re.search(rf" {name}\(\) {{ return (-?[\d.]+)f;", part)[1]) for name in names
     }
     # float64: of |x|, in the order of the operations.
-    forward, backward, second = map(mp.mpf, re.findall(r"const Rational c\(x, ([\d.]+), ", text))
+    forward, backward, second = map(mp.mpf, re.findall(r"const Multiplied c\(x, ([\d.]+), ", text))
     far = max(map(mp.mpf, re.findall(r"mish_size\(x\) >= mish_size\(([\d.]+)\)", text)))
-    rational = dict(zip(names, (-forward, -backward, -second, second, far)))
+    multiplied = dict(zip(names, (-forward, -backward, -second, second, far)))
     for limit, digits, smallest, largest in (
         (pairs, 24, mp.mpf(2) ** -149, mp.mpf(2) ** 128),
-        (rational, 53, mp.mpf(2) ** -1074, mp.mpf(2) ** 1024),
+        (multiplied, 53, mp.mpf(2) ** -1074, mp.mpf(2) ** 1024),
     ):
         zero = smallest / 2
         assert abs(derivation.exact(0, limit["forward_min"])) < zero

@@ -11,7 +11,7 @@ use crate::job::Job;
 /// 1.9 µs at 1,024 to 16,384 elements, no gain at 65,536.
 const SCALAR_ELEMENTS: u64 = 128;
 
-/// How n elements divide: `Span` in kernels/contiguous.cuh.
+/// How n elements divide: `Span` in kernels/loops/contiguous.cuh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct Span {

@@ -49,7 +49,7 @@ pub(super) fn launch<F: Copy, E>(
         && let Some((span, grid)) = contiguous::plan(job, &kernel.policy, capacity)
     {
         // Of the pointers the driver copies as many as the operation has: `Pointers` in
-        // kernels/operation.cuh.
+        // kernels/operations/operation.cuh.
         let mut parameters = [address(&job.pointers), address(&span)];
         return submit(kernel.function(Loop::Contiguous), grid, &mut parameters);
     }

@@ -9,7 +9,7 @@ use crate::catalogue::{Dtype, MAX_OPERANDS};
 use crate::gpu::tuning::Policy;
 use crate::job::{Job, Layout, MAX_DIMS};
 
-/// A dimension: `Dim` in kernels/strided.cuh, which explains the numbers.
+/// A dimension: `Dim` in kernels/loops/strided.cuh, which explains the numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 struct Dim {
@@ -18,7 +18,7 @@ struct Dim {
     shift: u64,
 }
 
-/// The strided kernels' parameter: `Strided` in kernels/strided.cuh.
+/// The strided kernels' parameter: `Strided` in kernels/loops/strided.cuh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub(super) struct StridedParams {
@@ -40,7 +40,7 @@ const _: () = {
     assert!(offset_of!(StridedParams, flags) == 564);
 };
 
-/// Flags: `STRIDED_NARROW` and `STRIDED_VECTOR` in kernels/strided.cuh.
+/// Flags: `STRIDED_NARROW` and `STRIDED_VECTOR` in kernels/loops/strided.cuh.
 const NARROW: u32 = 1;
 const VECTOR: u32 = 2;
 

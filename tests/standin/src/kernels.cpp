@@ -1,6 +1,6 @@
 // The library's kernels compiled for the host: the same source, with the machine replaced.
 //
-// kernels/device.cuh is skipped by its include guard: tests/kernels/host.hpp has the arithmetic, this
+// kernels/device/device.cuh is skipped by its include guard: tests/kernels/host.hpp has the arithmetic, this
 // file the memory accesses. Every one goes through `reach`, which knows what the launch may touch.
 #include <cstdlib>
 #include <new>
@@ -53,9 +53,6 @@ template <class T> void write(void *address, const T &value) {
 
 namespace {
 enum Cache { CACHE_DEFAULT = 0, CACHE_STREAM = 1, CACHE_NO_L1 = 2 };
-template <int N> struct Words {
-    mish_u32 w[N];
-};
 template <Cache, int N> void load_vector(const void *address, Words<N> &v) { read(address, v); }
 template <Cache, int N> void store_vector(void *address, const Words<N> &v) { write(address, v); }
 template <class T> void load_scalar(const void *address, T &v) { read(address, v); }

@@ -1,8 +1,8 @@
 // What the kernels need from the machine: memory accesses of a given width and cache hint, and
 // conversions. This is the only file with inline assembly; a host build replaces it by defining
 // the same names first (the include guard then skips this text).
-#ifndef MISH_DEVICE_CUH
-#define MISH_DEVICE_CUH
+#ifndef MISH_DEVICE_DEVICE_CUH
+#define MISH_DEVICE_DEVICE_CUH
 
 #define MISH_DEVICE __device__ __forceinline__
 // A kernel, found by its name: the most threads per block, and the fewest blocks that a

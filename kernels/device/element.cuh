@@ -1,18 +1,11 @@
-// The element types: how they lie in memory and in which type they are computed. `are_moderate`
-// says whether `Quick` will do for the elements in some words.
-#ifndef MISH_ELEMENT_CUH
-#define MISH_ELEMENT_CUH
+// The element types: how they lie in memory, and in which type they are computed. Every conversion is
+// exact or rounds once.
+#ifndef MISH_DEVICE_ELEMENT_CUH
+#define MISH_DEVICE_ELEMENT_CUH
 
-#include "math.cuh"
+#include "device/device.cuh"
 
-// An element type with one kind of formulas.
-template <class M> struct Always {
-    typedef M Math;
-    typedef M Quick;
-    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&)[N]) { return true; }
-};
-
-struct F16 : Always<MathF16> {
+struct F16 {
     typedef mish_u16 Bits;
     typedef float Value;
     static MISH_DEVICE float value(mish_u16 bits) { return f32_from_f16(bits); }
@@ -29,17 +22,6 @@ struct F16 : Always<MathF16> {
 struct BF16 {
     typedef mish_u16 Bits;
     typedef float Value;
-    typedef MathBF16 Math;
-    typedef QuickBF16 Quick;
-    // Whether all are below 32 in magnitude; a NaN may pass, which any formula keeps.
-    template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&words)[N]) {
-        mish_u32 largest = words[0];
-#pragma unroll
-        for (int i = 1; i < N; ++i) largest = bf16x2_larger(largest, words[i]);
-        // Adding carries into the sign bits.
-        const mish_u32 bound = 0x4200u * 0x10001u;
-        return (((largest & 0x7fff7fffu) + (0x80008000u - bound)) & 0x80008000u) == 0;
-    }
     static MISH_DEVICE float value(mish_u16 bits) { return f32_from_bf16(bits); }
     static MISH_DEVICE mish_u16 bits(float value) { return bf16_from_f32(value); }
     static MISH_DEVICE void unpack(const mish_u32 *words, float *values) {
@@ -51,7 +33,7 @@ struct BF16 {
     }
 };
 
-struct F32 : Always<MathF32> {
+struct F32 {
     typedef mish_u32 Bits;
     typedef float Value;
     static MISH_DEVICE float value(mish_u32 bits) { return f32_from_bits(bits); }
@@ -64,7 +46,7 @@ struct F32 : Always<MathF32> {
     }
 };
 
-struct F64 : Always<MathF64> {
+struct F64 {
     typedef mish_u64 Bits;
     typedef double Value;
     static MISH_DEVICE double value(mish_u64 bits) { return f64_from_bits(bits); }
@@ -81,11 +63,16 @@ struct F64 : Always<MathF64> {
 
 // A vector of `BYTES` bytes of elements of type E.
 template <class E, int BYTES> struct Vector {
+    static const int SIZE = sizeof(typename E::Bits);
     static const int WORDS = BYTES / 4;
-    static const int ELEMENTS = BYTES / int(sizeof(typename E::Bits));
+    static const int ELEMENTS = BYTES / SIZE;
     // `unpack` and `pack` work on the smallest group that fills whole words.
-    static const int GROUP_WORDS = sizeof(typename E::Bits) == 8 ? 2 : 1;
-    static const int GROUP_ELEMENTS = sizeof(typename E::Bits) == 2 ? 2 : 1;
+    static const int GROUP_WORDS = SIZE == 8 ? 2 : 1;
+    static const int GROUP_ELEMENTS = SIZE == 2 ? 2 : 1;
+    static_assert(SIZE == 2 || SIZE == 4 || SIZE == 8, "what a group is made for");
+    static_assert(GROUP_ELEMENTS * SIZE == GROUP_WORDS * 4, "a group fills its words");
+    static_assert(BYTES == 16 || BYTES == 32, "the accesses that there are");
+    static_assert(BYTES % SIZE == 0 && WORDS % GROUP_WORDS == 0, "whole elements and groups");
 };
 
 #endif

@@ -1,14 +1,17 @@
 // The loop over strided operands, and over contiguous ones with different misalignments.
-#ifndef MISH_STRIDED_CUH
-#define MISH_STRIDED_CUH
+#ifndef MISH_LOOPS_STRIDED_CUH
+#define MISH_LOOPS_STRIDED_CUH
 
-#include "contiguous.cuh"
+#include "loops/elements.cuh"
+#include "loops/operands.cuh"
 
 enum { MISH_MAX_DIMS = 8 };
 // Everything fits 31 bits: indices and byte offsets.
 enum { STRIDED_NARROW = 1 };
-// A unit is a 16-byte vector instead of an element.
+// A unit is a vector instead of an element.
 enum { STRIDED_VECTOR = 2 };
+enum { STRIDED_VECTOR_BYTES = 16 };
+static_assert((STRIDED_NARROW | STRIDED_VECTOR) < 1 << 16, "the flags' upper half is 0");
 
 // Division by an invariant: for x < 2^B, x / size = (x * magic) >> (B + log2), where
 // log2 = ceil(log2(size)) and magic = ceil(2^(B + log2) / size), with B = 31 when narrow and 63
@@ -49,15 +52,13 @@ MISH_DEVICE void offsets_of(const Strided &s, Index index, Offset *offsets) {
     for (int k = 0; k < OPERANDS; ++k) offsets[k] += Offset(index) * Offset(s.strides[k][0]);
 }
 
-template <class O, class E, class P, typename Index, typename Offset>
-MISH_DEVICE void strided_elements(const Strided &s) {
-    typedef typename E::Value Value;
-    typedef typename E::Bits Bits;
+template <class E, class P, typename Index, typename Offset, class O>
+MISH_DEVICE void strided_elements(O &operation, const Strided &s) {
     const int OPERANDS = O::INPUTS + O::OUTPUTS;
     const Index count = Index(s.count);
     const Index first = Index(blockIdx.x) * Index(blockDim.x * P::STRIDED_UNITS) + threadIdx.x;
     Offset offsets[P::STRIDED_UNITS][OPERANDS];
-    Bits loaded[P::STRIDED_UNITS][O::INPUTS];
+    typename E::Bits loaded[P::STRIDED_UNITS][O::INPUTS];
 #pragma unroll
     for (int j = 0; j < P::STRIDED_UNITS; ++j) {
         // Past the end the last element is loaded again, which keeps the loads free of branches.
@@ -65,54 +66,45 @@ MISH_DEVICE void strided_elements(const Strided &s) {
         offsets_of<Index, Offset, OPERANDS>(s, index < count ? index : count - 1, offsets[j]);
     }
 #pragma unroll
-    for (int j = 0; j < P::STRIDED_UNITS; ++j)
-#pragma unroll
-        for (int k = 0; k < O::INPUTS; ++k)
-            load_scalar((const char *)s.pointers[k] + offsets[j][k], loaded[j][k]);
+    for (int j = 0; j < P::STRIDED_UNITS; ++j) load_element<O>(s.pointers, offsets[j], loaded[j]);
 #pragma unroll
     for (int j = 0; j < P::STRIDED_UNITS; ++j) {
-        Value arguments[O::INPUTS], results[O::OUTPUTS];
-#pragma unroll
-        for (int k = 0; k < O::INPUTS; ++k) arguments[k] = E::value(loaded[j][k]);
-        O::template apply<typename E::Math>(arguments, results);
+        typename E::Value outputs[O::OUTPUTS];
+        compute_loaded<E>(operation, loaded[j], outputs);
         if (first + Index(j * blockDim.x) >= count) return;
-#pragma unroll
-        for (int k = 0; k < O::OUTPUTS; ++k) {
-            char *out = (char *)s.pointers[O::INPUTS + k];
-            if (!O::OPTIONAL_OUTPUTS || out)
-                store_scalar(out + offsets[j][O::INPUTS + k], E::bits(results[k]));
-        }
+        store_element<O, E>(s.pointers, offsets[j], outputs);
     }
 }
 
 // Rows of whole aligned vectors: the index arithmetic is paid once per vector.
-template <class O, class E, class P, typename Index, typename Offset>
-MISH_DEVICE void strided_vectors(const Strided &s) {
+template <class E, class P, typename Index, typename Offset, class O>
+MISH_DEVICE void strided_vectors(O &operation, const Strided &s) {
     const int OPERANDS = O::INPUTS + O::OUTPUTS;
     const Index index = Index(blockIdx.x) * Index(blockDim.x) + threadIdx.x;
     if (index >= Index(s.count)) return;
     Offset offsets[OPERANDS];
     offsets_of<Index, Offset, OPERANDS>(s, index, offsets);
-    Words<4> loaded[O::INPUTS];
+    constexpr int BYTES = STRIDED_VECTOR_BYTES;
+    Words<BYTES / 4> loaded[O::INPUTS], packed[O::OUTPUTS];
+    load_vectors<O, P>(s.pointers, offsets, loaded);
+    // Where the outputs go, or NULL: formed here, which takes fewer registers than keeping offsets.
+    void *places[OPERANDS];
 #pragma unroll
-    for (int k = 0; k < O::INPUTS; ++k)
-        load_vector<P::LOAD>((const char *)s.pointers[k] + offsets[k], loaded[k]);
-    void *out[O::OUTPUTS];
-#pragma unroll
-    for (int k = 0; k < O::OUTPUTS; ++k) {
-        char *base = (char *)s.pointers[O::INPUTS + k];
-        out[k] = !O::OPTIONAL_OUTPUTS || base ? base + offsets[O::INPUTS + k] : 0;
+    for (int k = O::INPUTS; k < OPERANDS; ++k) {
+        char *output = (char *)s.pointers[k];
+        places[k] = !O::OPTIONAL_OUTPUTS || output ? output + offsets[k] : 0;
     }
-    one_vector<O, E, 16, P>(loaded, out, 0, s.flags >> 16);
+    compute_vector<E, BYTES, P::GROUPS_AT_ONCE>(operation, loaded, packed, s.flags >> 16);
+    store_vectors<O, P>(places, SameOffset{0}, packed);
 }
 
-template <class O, class E, class P> MISH_DEVICE void strided(const Strided &s) {
+template <class E, class P, class O> MISH_DEVICE void strided(O &operation, const Strided &s) {
     if (s.flags & STRIDED_NARROW) {
-        if (s.flags & STRIDED_VECTOR) strided_vectors<O, E, P, mish_u32, mish_i32>(s);
-        else strided_elements<O, E, P, mish_u32, mish_i32>(s);
+        if (s.flags & STRIDED_VECTOR) strided_vectors<E, P, mish_u32, mish_i32>(operation, s);
+        else strided_elements<E, P, mish_u32, mish_i32>(operation, s);
     } else {
-        if (s.flags & STRIDED_VECTOR) strided_vectors<O, E, P, mish_u64, mish_i64>(s);
-        else strided_elements<O, E, P, mish_u64, mish_i64>(s);
+        if (s.flags & STRIDED_VECTOR) strided_vectors<E, P, mish_u64, mish_i64>(operation, s);
+        else strided_elements<E, P, mish_u64, mish_i64>(operation, s);
     }
 }
 

@@ -1,5 +1,5 @@
-// The element types: how they lie in memory, and in which type they are computed. Every conversion is
-// exact or rounds once.
+// The element types: how they lie in memory, and in which type they are computed. Every conversion
+// is exact or rounds once.
 #ifndef MISH_DEVICE_ELEMENT_CUH
 #define MISH_DEVICE_ELEMENT_CUH
 

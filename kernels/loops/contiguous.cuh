@@ -25,11 +25,11 @@ static_assert(sizeof(Span) == 24, "mirrored by the host");
 // of its vectors before it stores the first.
 template <class E, class P, class O>
 MISH_DEVICE void contiguous(O &operation, void *const *operands, const Span &span) {
-    typedef Vector<E, P::VECTOR_BYTES> V;
-    static_assert(P::THREADS % 32 == 0 && P::THREADS <= 1024, "whole warps of a block");
-    static_assert(1024ull * P::VECTORS * P::VECTOR_BYTES < 1ull << 32, "a tile's bytes fit 32 bits");
-    static_assert(V::ELEMENTS <= 1 << 16, "nothing but 0 is above a head's 16 bits");
     constexpr int BYTES = P::VECTOR_BYTES, AT_ONCE = P::GROUPS_AT_ONCE;
+    typedef Vector<E, BYTES> V;
+    static_assert(P::THREADS % 32 == 0 && P::THREADS <= 1024, "whole warps of a block");
+    static_assert(1024ull * P::VECTORS * BYTES < 1ull << 32, "a tile's bytes fit 32 bits");
+    static_assert(V::ELEMENTS <= 1 << 16, "nothing but 0 is above a head's 16 bits");
     const mish_u32 head_bytes = span.head * V::SIZE;
     const mish_u32 opaque_zero = span.head >> 16;  // a head is shorter than a vector
 

@@ -77,10 +77,10 @@ MISH_DEVICE bool are_moderate(const O &operation, const Words<BYTES / 4> *loaded
 
 // One vector per output from one per input, by one method.
 //
-// `opaque_zero` is 0, which the compiler does not know. Mixing the last results into an input, masked
-// by it, keeps the compiler from starting on more than GROUPS_AT_ONCE groups at once (0: on all),
-// which in the longer formulas takes more registers than there are at the occupancy that the memory
-// wants.
+// `opaque_zero` is 0, which the compiler does not know. Mixing the last results into an input,
+// masked by it, keeps the compiler from starting on more than GROUPS_AT_ONCE groups at once (0: on
+// all), which in the longer formulas takes more registers than there are at the occupancy that the
+// memory wants.
 template <class Method, class E, int BYTES, int GROUPS_AT_ONCE, class O>
 MISH_DEVICE void compute_groups(O &operation, const Words<BYTES / 4> *loaded,
                                 Words<BYTES / 4> *packed, mish_u32 opaque_zero) {

@@ -1,6 +1,6 @@
-// Loading an operation's inputs and storing its outputs, single elements and vectors alike: `operands`
-// are where they start, inputs first, and `offsets` how many bytes from there. An output that may be
-// NULL is skipped where it is.
+// Loading an operation's inputs and storing its outputs, single elements and vectors alike:
+// `operands` are where they start, inputs first, and `offsets` how many bytes from there. An output
+// that may be NULL is skipped where it is.
 #ifndef MISH_LOOPS_OPERANDS_CUH
 #define MISH_LOOPS_OPERANDS_CUH
 

@@ -1,11 +1,11 @@
-// Mish, its gradient and its second derivative with every sum and product that loses bits carried as
-// a double-word number (an unevaluated sum of two), and the power of two in e kept apart and applied
-// last.
+// Mish, its gradient and its second derivative with every sum and product that loses bits carried
+// as a double-word number (an unevaluated sum of two), and the power of two in e kept apart and
+// applied last.
 //
 // For float32 on GPUs with slow doubles. Errors: 0.93 ULP in mish, 1.33 in mish' and 1.57 in mish''
-// at most, whatever the hardware's reciprocal returns within its bounds; what each low part is worth
-// in them: docs/derivation.md, "Double words", measured by bench/error_budget.py. The formulas, in
-// e = e^x, z = 1 + e, d = z^2 + 1 and w = 1/d, are those of math/methods.cuh.
+// at most, whatever the hardware's reciprocal returns within its bounds; what each low part is
+// worth in them: docs/derivation.md, "Double words", measured by bench/error_budget.py. The
+// formulas, in e = e^x, z = 1 + e, d = z^2 + 1 and w = 1/d, are those of math/methods.cuh.
 #ifndef MISH_MATH_DOUBLE_WORD_CUH
 #define MISH_MATH_DOUBLE_WORD_CUH
 

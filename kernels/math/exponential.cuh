@@ -37,8 +37,9 @@ MISH_DEVICE mish_i32 mish_integer(double biased) { return mish_i32(bits_from_f64
 template <typename F, int N> struct CodyWaite {
     typedef Format<F> T;
     static_assert((N & (N - 1)) == 0, "dividing by it is exact");
+    F x;
     // The number of steps, with and without magic.
-    F x, biased, steps;
+    F biased, steps;
 
     MISH_DEVICE explicit CodyWaite(F of) {
         x = of;

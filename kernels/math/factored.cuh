@@ -1,9 +1,10 @@
 // Mish, its gradient and its second derivative of any bfloat16, in float.
 //
-// float has bfloat16's exponents and no more, so a power of e is kept as a product of its roots, which
-// are normal numbers: multiplying a gradient by one at a time neither overflows nor loses bits on the
-// way to a result that can be represented. Errors: 0.5001 ULP at most, rounding to 16 bits included;
-// docs/derivation.md, "Powers of two", says in which order the factors come, and why.
+// float has bfloat16's exponents and no more, so a power of e is kept as a product of its roots,
+// which are normal numbers: multiplying a gradient by one at a time neither overflows nor loses
+// bits on the way to a result that can be represented. Errors: 0.5001 ULP at most, rounding to 16
+// bits included; docs/derivation.md, "Powers of two", says in which order the factors come, and
+// why.
 #ifndef MISH_MATH_FACTORED_CUH
 #define MISH_MATH_FACTORED_CUH
 
@@ -21,7 +22,8 @@ MISH_DEVICE float mish_signed(float size, float a, float b, float c) {
 
 struct Factored {
     // r = 2^(x c) and p = r (1 + x lacking): c has 16 bits, so that its product with a bfloat16 is
-    // exact, and `lacking` is what that cuts off c, relatively; for |x| < 280 it makes less than 2^-9.
+    // exact, and `lacking` is what that cuts off c, relatively; for |x| < 280 it makes less than
+    // 2^-9.
     float r, p;
 
     MISH_DEVICE Factored(float x, float c, float lacking) {

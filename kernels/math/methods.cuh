@@ -7,8 +7,9 @@
 //   mish'  = e w (z + 1 + 4 x z w)
 //   mish'' = 4 e w^2 (2 + x + 2 e (1 - mish))           1 - mish = 1 - x + 2 x w
 //
-// A method has three functions: forward, x to mish(x); backward, grad_y and x to grad_y mish'(x); and
-// double_backward, grad_grad_x, grad_y and x to grad_grad_x mish'(x) and grad_grad_x grad_y mish''(x).
+// A method has three functions: forward, x to mish(x); backward, grad_y and x to grad_y mish'(x);
+// and double_backward, grad_grad_x, grad_y and x to grad_grad_x mish'(x) and grad_grad_x grad_y
+// mish''(x).
 #ifndef MISH_MATH_METHODS_CUH
 #define MISH_MATH_METHODS_CUH
 

@@ -53,7 +53,7 @@ MISH_DEVICE bool mish_is_tame(double grad) {
 }
 
 // 2^(j/16), each as a number of 11 bits and the logarithm of what that lacks. The bits are short of
-// j/16 of an exponent, so that adding 16 k + j sixteenths of an exponent to them gives 2^(k + j/16).
+// j/16 of an exponent: adding 16 k + j sixteenths of an exponent to them gives 2^(k + j/16).
 MISH_TABLE double mish_sixteenths[16][2] = {MISH_EXP2_SIXTEENTHS_F64};
 
 struct Multiplied {

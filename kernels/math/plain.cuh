@@ -57,9 +57,9 @@ private:
     MISH_DEVICE float sum(float x) const { return mish_fma(x, y * w, g + 1.0f); }
 };
 
-// log2(e), so short that its product with an element is exact in float, and what that lacks: where x
-// is negative, which is where e^x counts in mish and mish', and on both sides. And three factors in
-// the order that suits the type.
+// log2(e), so short that its product with an element is exact in float, and what that lacks: where
+// x is negative, which is where e^x counts in mish and mish', and on both sides. And three factors
+// in the order that suits the type.
 struct PlainF16 {
     static MISH_DEVICE float log2_e() { return MISH_LOG2_E_13; }
     static MISH_DEVICE float lacking() { return MISH_LOG2_E_13_LACKING; }
@@ -82,8 +82,8 @@ struct PlainBF16 {
 
     // What the formulas are for: x and, in the second derivative, grad_y below 32 in magnitude; a
     // NaN may pass, which any formula keeps. There e^x and mish' and mish'' are normal numbers with
-    // room for any other gradient: a product that is subnormal before grad_y is multiplied in is off
-    // by no more than 2^-145.
+    // room for any other gradient: a product that is subnormal before grad_y is multiplied in is
+    // off by no more than 2^-145.
     static MISH_DEVICE bool is_moderate(float value) { return !(mish_magnitude(value) >= 32.0f); }
     // The same of all bfloat16s in some words.
     template <int N> static MISH_DEVICE bool are_moderate(const mish_u32 (&words)[N]) {

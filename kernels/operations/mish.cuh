@@ -5,7 +5,8 @@
 #include "operations/operation.cuh"
 
 // What src/catalogue and the tuning table hold for the architecture at hand: Operands and Policy,
-// whether its doubles are fast (MISH_FAST_DOUBLE), and a list of all kernels (MISH_FOR_EACH_KERNEL).
+// whether its doubles are fast (MISH_FAST_DOUBLE), and a list of all kernels
+// (MISH_FOR_EACH_KERNEL).
 #include "catalogue.cuh"
 
 // x to mish(x)

@@ -1,5 +1,5 @@
-// The names of kernels/device/device.cuh that the mathematics uses, for a host compiler. Include this
-// before any kernel header: the include guard then skips the real one.
+// The names of kernels/device/device.cuh that the mathematics uses, for a host compiler. Include
+// this before any kernel header: the include guard then skips the real one.
 //
 // The GPU's approximate instructions return what `hardware` asks for, within the errors that
 // NVIDIA documents for them (PTX ISA, "Floating Point Instructions"):

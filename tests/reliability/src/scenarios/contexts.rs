@@ -267,6 +267,8 @@ pub fn destroyed() {
         ones.check(NULL);
         ones.check(stream);
         assert_eq!(driver::calls("cuModuleLoadData"), round + 1);
+        // None with kernels of the context before, which only a second launch would mend.
+        assert_eq!(driver::calls("cuLaunchKernel"), 2 * (round + 1));
         driver::destroy_context(context);
         let (x, y) = (ones.x.pointer(), ones.y.pointer());
         failed(forward(x, y, 9, NULL), status::NOT_DEVICE_POINTER, "x: ");
@@ -351,6 +353,7 @@ pub fn replaced() {
     let barrier = std::sync::Barrier::new(THREADS);
     let fresh = std::sync::Mutex::new(Vec::new());
     let loads = || driver::calls("cuModuleLoadData");
+    let launches = || driver::calls("cuLaunchKernel");
     let check = |ones: &Ones| {
         ones.y.reset();
         succeeded(forward(ones.x.pointer(), ones.y.pointer(), 100, NULL));
@@ -364,6 +367,7 @@ pub fn replaced() {
             scope.spawn(move || {
                 for round in 0..30 {
                     let before = loads();
+                    let launched = launches();
                     barrier.wait();
                     match round % 3 {
                         // All at once after a reset, which the first of them sees.
@@ -408,6 +412,10 @@ pub fn replaced() {
                     }
                     barrier.wait();
                     assert_eq!(loads(), before + 1, "loaded once in round {round}");
+                    // Only a reset that does not show costs a launch that fails; by then the
+                    // handles may name other kernels.
+                    let expected = THREADS as u64 + if round % 3 == 1 { 2 } else { 0 };
+                    assert_eq!(launches() - launched, expected, "launches in round {round}");
                     barrier.wait();
                 }
             });

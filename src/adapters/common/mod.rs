@@ -93,6 +93,14 @@ pub struct Target {
     pub stream: *mut c_void,
 }
 
+impl Target {
+    /// Whether the library reads and writes at these addresses; frameworks take any of the host's.
+    pub fn takes(&self, pointers: &[*mut c_void]) -> bool {
+        let addresses = pointers.iter().map(|&pointer| pointer as usize);
+        addresses.fold(0, |bits, address| bits | address) & (self.dtype.size() - 1) == 0
+    }
+}
+
 /// Runs an operation on operands in the order of [`Op::operands`], after checking them against the
 /// last input, `x`, whose element type and device the target is. Others than the library takes,
 /// by their number of dimensions or their address, are copied.
@@ -102,31 +110,23 @@ pub struct Target {
 /// is done.
 pub unsafe fn run<T: Tensor>(op: Op, target: Target, operands: &[Operand<'_, T>]) -> Result<()> {
     let x = &operands[op.inputs() - 1];
-    let (mut addresses, mut is_plain) = (0, true);
-    for operand in operands {
-        check_like(operand, x)?;
-        addresses |= operand.data as usize;
+    let mut pointers = [std::ptr::null_mut(); MAX_OPERANDS];
+    let pointers = &mut pointers[..operands.len()];
+    let mut is_plain = true;
+    for (pointer, operand) in pointers.iter_mut().zip(operands) {
+        if !std::ptr::eq(operand, x) {
+            check_like(operand, x)?;
+        }
+        *pointer = operand.data;
         is_plain &= operand.strides.is_none();
     }
-    if addresses & (target.dtype.size() - 1) != 0 {
+    if !target.takes(pointers) {
         // SAFETY: the caller's promise; so below.
         return unsafe { run_copied(op, target, operands) };
     }
     let outcome = if is_plain {
-        let mut pointers = [std::ptr::null_mut(); MAX_OPERANDS];
-        for (pointer, operand) in pointers.iter_mut().zip(operands) {
-            *pointer = operand.data;
-        }
-        let n = x.shape.iter().product::<i64>() as usize;
-        let Target {
-            device,
-            dtype,
-            stream,
-            ..
-        } = target;
-        let pointers = &pointers[..operands.len()];
         // SAFETY: as above.
-        unsafe { crate::call::run_contiguous(device, op, dtype, pointers, n, stream) }
+        unsafe { run_alike(op, target, pointers, x.shape) }
     } else if operands[op.inputs()..].iter().any(Operand::is_expanded) {
         return Err(Error::new(Status::SelfOverlap, T::EXPANDED_OUTPUT));
     } else if x.shape.len() <= MAX_DIMS {
@@ -144,6 +144,23 @@ pub unsafe fn run<T: Tensor>(op: Op, target: Target, operands: &[Operand<'_, T>]
         unsafe { run_strided(op, target, operands, &merged.shape, strides) }
     };
     outcome.map_err(|error| rename(error, op, operands))
+}
+
+/// Runs an operation on row-major operands of one shape, element type and device, at addresses that
+/// the target takes.
+///
+/// # Safety
+/// As for [`run`].
+pub unsafe fn run_alike(
+    op: Op,
+    target: Target,
+    pointers: &[*mut c_void],
+    shape: &[i64],
+) -> Result<()> {
+    let n = shape.iter().product::<i64>() as usize;
+    let (device, dtype, stream) = (target.device, target.dtype, target.stream);
+    // SAFETY: the caller's promise.
+    unsafe { crate::call::run_contiguous(device, op, dtype, pointers, n, stream) }
 }
 
 unsafe fn run_strided<'a, T>(

@@ -236,7 +236,7 @@ fn work_is_split_over_the_frameworks_threads() {
         part.call(n / 2, n);
         part.finish();
     }
-    let (x, y) = (Host::dense(&[1 << 20]), Host::dense(&[1 << 18]));
+    let (x, y) = (Host::dense(&[1 << 20]), Host::dense(&[1 << 20]));
     attempt(Some(split), || backward(&x, &x, &y)).unwrap();
     let mut expected = vec![0.0; 1 << 20];
     crate::backward(&x.read(), &x.read(), &mut expected).unwrap();

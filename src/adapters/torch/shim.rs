@@ -493,7 +493,7 @@ impl<'a> Tensor<'a> {
         Ok(Info {
             sizes,
             strides,
-            is_contiguous: sizes.contains(&0) || is_row_major(sizes, strides),
+            is_contiguous: is_row_major(sizes, strides) || sizes.contains(&0),
             dtype_code: get!(dtype),
             device_type: get!(device_type),
             device_index: get!(device_index),

@@ -1,5 +1,5 @@
-//! The formulas as they stand, in a type with bits to spare: float16 and bfloat16 in `f32`, within
-//! 0.501 ULP; float32 and bfloat16's smallest results in `f64`, whose last rounding decides.
+//! The formulas as they stand, in a type with bits to spare: 16-bit elements in `f32`, within 0.501
+//! ULP; wider ones, and bfloat16's smallest results, in `f64`, whose last rounding decides.
 //! `docs/derivation.md`, "Four ways to evaluate the formulas".
 
 use std::marker::PhantomData;

@@ -61,9 +61,13 @@ pub fn julia() -> Result<PathBuf> {
 pub fn mono() -> Result<[PathBuf; 2]> {
     let packages = ["mono-mcs", "mono-runtime"];
     programs("mono", ["mcs", "mono"], &packages, None, |folder| {
+        // Its own libraries need others, which a minimal system lacks; it says only that it finds
+        // no file.
         let run = |arguments: &str| {
             format!(
-                "root=\"$here/root\"\nMONO_CFG_DIR=\"$root/etc\"\nexport MONO_CFG_DIR\n\
+                "root=\"$here/root\"\nMONO_CFG_DIR=\"$root/etc\"\n\
+                 LD_LIBRARY_PATH=\"${{LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}}$root/usr/lib/x86_64-linux-gnu\"\n\
+                 export MONO_CFG_DIR LD_LIBRARY_PATH\n\
                  exec \"$root/usr/bin/mono-sgen\" {arguments} \"$@\"\n"
             )
         };

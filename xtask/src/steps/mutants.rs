@@ -254,7 +254,7 @@ impl Site {
     fn build(&self) -> Result<()> {
         let mut packages = vec!["mish-standin", "mish-reliability", "mish-sweep"];
         // Of the kernels only the stand-in's are run: the library may keep those it has.
-        let kernels = build::fingerprint(&self.tree.join("kernels"))?;
+        let kernels = build::fingerprint(&self.tree)?;
         let stamp = self.stamp();
         if !stamp.exists() || fs::read_to_string(&stamp)? == kernels {
             packages.push("libmish");

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::env::{toolchain, tools};
+use crate::env::{toolchain, tools, tree};
 use crate::run::command::{Program, cargo, json_lines};
 
 /// Builds the release library, after installing the kernel compiler if none is found; returns
@@ -37,13 +37,13 @@ pub fn with_images(cargo: Program) -> Result<Program> {
     Ok(cargo.env("MISH_KERNEL_IMAGES", images()?))
 }
 
-/// A number that changes with the files of a folder.
-pub fn fingerprint(folder: &Path) -> Result<String> {
-    let mut files: Vec<_> = std::fs::read_dir(folder)?.collect::<Result<_, _>>()?;
-    files.sort_by_key(std::fs::DirEntry::file_name);
+/// A number that changes with the kernels' sources in a copy of the repository.
+pub fn fingerprint(copy: &Path) -> Result<String> {
     let mut hasher = std::hash::DefaultHasher::new();
-    for file in files {
-        std::hash::Hash::hash(&std::fs::read(file.path())?, &mut hasher);
+    for file in tree::files()? {
+        if file.starts_with("kernels/") {
+            std::hash::Hash::hash(&(&file, std::fs::read(copy.join(&file))?), &mut hasher);
+        }
     }
     Ok(std::hash::Hasher::finish(&hasher).to_string())
 }

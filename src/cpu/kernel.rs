@@ -141,6 +141,26 @@ fn prefetch<const WRITE: bool>(block: *mut c_void, bytes: usize) {
     let _ = (block, bytes);
 }
 
+/// A loop over operands, written out: as a loop, the compiler unrolls it too late to keep an AVX-512
+/// block of 16-bit elements in registers.
+macro_rules! for_each_below {
+    ($count:ident, |$i:ident| $body:block) => {
+        const { assert!($count <= 3) }
+        if $count > 0 {
+            let $i = 0;
+            $body
+        }
+        if $count > 1 {
+            let $i = 1;
+            $body
+        }
+        if $count > 2 {
+            let $i = 2;
+            $body
+        }
+    };
+}
+
 /// `0..n` in blocks of `N` elements, the last of which may have fewer: reads the inputs, has the
 /// operation compute, writes the outputs.
 ///
@@ -171,19 +191,22 @@ unsafe fn blocks<O, T, const HAS_FMA: bool, const N: usize, const IN: usize, con
         let len = N.min(n - start);
         let offset = start * size_of::<T>();
         let mut values = [&unread; IN];
-        for (i, block) in inputs.0.iter_mut().enumerate() {
+        for_each_below!(IN, |i| {
             let from = all.0[i].wrapping_byte_add(offset);
-            // SAFETY: the caller vouches for the operands.
-            values[i] = unsafe { read::<T, HAS_FMA, N>(from, len, block) };
-        }
+            // SAFETY: the caller vouches for the operands. Each block is borrowed once.
+            values[i] = unsafe {
+                let block = &mut *inputs.0.as_mut_ptr().add(i);
+                read::<T, HAS_FMA, N>(from, len, block)
+            };
+        });
         O::block::<T::Method, HAS_FMA, N>(&mut scratch, values, outputs.0.each_mut());
-        for (i, block) in outputs.0.iter().enumerate() {
+        for_each_below!(OUT, |i| {
             let to = all.0[IN + i];
             if !to.is_null() {
                 // SAFETY: as above.
-                unsafe { write::<T, HAS_FMA, N>(block, to.wrapping_byte_add(offset), len) };
+                unsafe { write::<T, HAS_FMA, N>(&outputs.0[i], to.wrapping_byte_add(offset), len) };
             }
-        }
+        });
         start += len;
     }
 }

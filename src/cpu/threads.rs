@@ -33,7 +33,7 @@ const PART: u64 = 3_000;
 /// What a thread of a framework must save to be worth it, in nanoseconds, and for each of them: all
 /// take part, however short the parts. A region costs 2 µs where they are awake; where they sleep,
 /// which nobody can see from here, ten to a hundred. PyTorch's own operators begin at 2¹⁵ elements.
-const REGION: (u64, u64) = (7_000, 100);
+const REGION: (u64, u64) = (7_500, 100);
 
 /// Chunks begin at multiples of this many elements: whole blocks and cache lines.
 const STEP: usize = 512;

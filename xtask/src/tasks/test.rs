@@ -32,10 +32,8 @@ enum Needs {
     Torch,
     /// PyTorch, for a part of it.
     SomeTorch,
-    /// To be named: it makes a whole system first, which takes many minutes.
-    Request,
 }
-use Needs::{Nothing, Request, SomeTorch, Torch};
+use Needs::{Nothing, SomeTorch, Torch};
 
 type Step = fn(&Context) -> Outcomes;
 
@@ -60,7 +58,7 @@ const STEPS: &[(&str, Needs, Step)] = &[
     ("mutants", SomeTorch, |context| {
         mutants::share(context.torch.is_some())
     }),
-    ("fresh", Request, |_| fresh::reduced()),
+    ("fresh", Nothing, |_| fresh::reduced()),
     ("torch", Torch, pytest::torch),
     ("libtorch", Torch, libtorch::all),
 ];
@@ -77,10 +75,7 @@ pub fn run(arguments: &[String]) -> Result<ExitCode> {
         bail!("no step {unknown}; the steps are {}", names.join(", "));
     }
     let chosen: Vec<_> = (STEPS.iter())
-        .filter(|(name, needs, _)| match wanted.is_empty() {
-            true => *needs != Request,
-            false => wanted.contains(name),
-        })
+        .filter(|(name, ..)| wanted.is_empty() || wanted.contains(name))
         .collect();
     let needs_torch = options.is_empty()
         && (chosen.iter()).any(|(_, needs, _)| [Torch, SomeTorch].contains(needs));

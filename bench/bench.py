@@ -39,12 +39,13 @@ from mish import _abi  # noqa: E402
 
 DTYPES = tuple(dtype.name for dtype in _abi.DTYPES)
 OPS = tuple(_abi.OPERATIONS)
-ANCESTOR = 16 * 10 * 256 * 256
+# The tensor of the benchmark of mish-cuda.
+MISH_CUDA = 16 * 10 * 256 * 256
 SIZES = {
-    "cpu": sorted([4**k for k in range(15)] + [ANCESTOR]),
-    "gpu": sorted([4**k for k in range(5, 15)] + [ANCESTOR, 2**27]),
+    "cpu": sorted([4**k for k in range(15)] + [MISH_CUDA]),
+    "gpu": sorted([4**k for k in range(5, 15)] + [MISH_CUDA, 2**27]),
 }
-QUICK = {"cpu": [1, 64, 2**10, 2**14, 2**20, 2**24], "gpu": [2**10, 2**20, ANCESTOR, 2**24, 2**26]}
+QUICK = {"cpu": [1, 64, 2**10, 2**14, 2**20, 2**24], "gpu": [2**10, 2**20, MISH_CUDA, 2**24, 2**26]}
 # How each implementation is told to leave wider vectors alone: what a desktop without them measures.
 SIMD = {
     "avx2": {

@@ -28,7 +28,7 @@ const TASKS: &[(&str, &str, Task)] = &[
     ),
     (
         "demo",
-        "build, run every example, then Mish beside its peers on the ancestor's workload
+        "build, run every example, then Mish beside its peers on mish-cuda's workload
 [--no-peers] [--json FILE] [--repeats N]",
         |arguments| done(demo::run(arguments)),
     ),

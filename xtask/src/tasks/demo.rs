@@ -8,7 +8,7 @@ use crate::run::command::program;
 use crate::steps::examples;
 use crate::tasks::build;
 
-/// Builds, runs every example, then Mish beside its peers on the ancestor's workload.
+/// Builds, runs every example, then Mish beside its peers on mish-cuda's workload.
 pub fn run(arguments: &[String]) -> Result<()> {
     let mut script = Vec::new();
     let mut with_peers = true;
@@ -55,12 +55,12 @@ pub fn run(arguments: &[String]) -> Result<()> {
             }
         }
     }
-    println!("[4/4] the ancestor's workload");
+    println!("[4/4] Mish beside its peers, on the workload of mish-cuda's benchmark");
     if !with_peers {
         script.push("--no-peers".into());
     }
     program(&python)
-        .arg(paths::root().join("bench/ancestor.py"))
+        .arg(paths::root().join("bench/demo.py"))
         .args(script)
         .env("MISH_LIBRARY", &library)
         .env("PYTHONPATH", paths::root().join("bindings/python"))

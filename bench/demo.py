@@ -1,6 +1,6 @@
-"""The ancestor's benchmark: Mish beside its peers on a (16, 10, 256, 256) tensor per dtype.
+"""mish-cuda's benchmark: Mish beside its peers on a (16, 10, 256, 256) tensor per dtype.
 
-    python bench/ancestor.py [--no-peers] [--json FILE] [--repeats N]
+    python bench/demo.py [--no-peers] [--json FILE] [--repeats N]
 
 Runs on the GPU if there is one, else on the CPU. Prints relu, softplus, composed Mish, `F.mish`
 (all PyTorch's) and libmish, forward and backward, as `mean ± std (min – max)` in microseconds, and

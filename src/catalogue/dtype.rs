@@ -19,6 +19,7 @@ struct Row {
     name: &'static str,
     class: &'static str,
     full_name: &'static str,
+    scalar_type: &'static str,
     size: usize,
     /// DLPack's type code.
     dlpack: u8,
@@ -37,6 +38,7 @@ const F16: Row = Row {
     name: "f16",
     class: "F16",
     full_name: "float16",
+    scalar_type: "Half",
     size: 2,
     dlpack: FLOAT,
     digits: 11,
@@ -47,6 +49,7 @@ const BF16: Row = Row {
     name: "bf16",
     class: "BF16",
     full_name: "bfloat16",
+    scalar_type: "BFloat16",
     size: 2,
     dlpack: BFLOAT,
     digits: 8,
@@ -57,6 +60,7 @@ const F32: Row = Row {
     name: "f32",
     class: "F32",
     full_name: "float32",
+    scalar_type: "Float",
     size: 4,
     dlpack: FLOAT,
     digits: 24,
@@ -67,6 +71,7 @@ const F64: Row = Row {
     name: "f64",
     class: "F64",
     full_name: "float64",
+    scalar_type: "Double",
     size: 8,
     dlpack: FLOAT,
     digits: 53,
@@ -101,6 +106,11 @@ impl Dtype {
     /// What NumPy, PyTorch and people call it, such as `bfloat16`.
     pub const fn full_name(self) -> &'static str {
         self.row().full_name
+    }
+
+    /// What PyTorch's C++ calls it, such as `BFloat16`.
+    pub const fn scalar_type(self) -> &'static str {
+        self.row().scalar_type
     }
 
     /// Bytes per element, which is also the alignment a pointer needs.

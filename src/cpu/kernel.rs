@@ -191,11 +191,12 @@ unsafe fn blocks<O, T, const HAS_FMA: bool, const N: usize, const IN: usize, con
         let len = N.min(n - start);
         let offset = start * size_of::<T>();
         let mut values = [&unread; IN];
+        let blocks = inputs.0.as_mut_ptr();
         for_each_below!(IN, |i| {
             let from = all.0[i].wrapping_byte_add(offset);
             // SAFETY: the caller vouches for the operands. Each block is borrowed once.
             values[i] = unsafe {
-                let block = &mut *inputs.0.as_mut_ptr().add(i);
+                let block = &mut *blocks.add(i);
                 read::<T, HAS_FMA, N>(from, len, block)
             };
         });

@@ -11,19 +11,17 @@ any spelling: `f16`, `F16`, `float16`; `double_backward`, `DoubleBackward`. What
 """
 
 import re
-from pathlib import Path
 
+import handwritten
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
 LINES = 4
 MOST = 25
 
-FOLDERS = ("bench", "bindings", "include", "kernels", "src", "tests", "tools", "xtask")
+FOLDERS = ("bench", "bindings", "include", "kernels", "src", "tests", "tools", "xtask", "build.rs")
 KINDS = {".c", ".cpp", ".cu", ".cuh", ".h", ".hpp", ".in", ".jl", ".py", ".rs", ".sh"}
-ELSEWHERE = ("bench/results/", "src/catalogue/", "tests/python/test_catalogue.py")
+ELSEWHERE = ("src/catalogue/", "tests/python/test_catalogue.py")
 USE = re.compile(r"^ *(?:pub )?use [^;]*;", re.MULTILINE)
-GENERATED = re.compile(r"[Gg]enerated by `?cargo xtask bindings")
 
 TYPES = [
     re.compile(rf"(?<![a-zA-Z])({short}|{full})(?![0-9])", re.IGNORECASE)
@@ -42,18 +40,12 @@ OPERATIONS = [
 
 def sources():
     """Path and lines of every file that is written by hand."""
-    files = [file for folder in FOLDERS for file in (ROOT / folder).rglob("*")]
-    # What a wheel was built from lies among the sources.
-    files = [file for file in files if ROOT / "bindings/python/build" not in file.parents]
-    for file in sorted([*files, ROOT / "build.rs"]):
-        path = file.relative_to(ROOT).as_posix()
-        if file.suffix not in KINDS or path.startswith(ELSEWHERE) or not file.is_file():
+    for path, text in handwritten.files(FOLDERS, KINDS):
+        if path.startswith(ELSEWHERE):
             continue
-        text = file.read_text()
-        if file.suffix == ".rs":
+        if path.endswith(".rs"):
             text = USE.sub(lambda found: "\n" * found[0].count("\n"), text)
-        if not GENERATED.search(text[:400]):
-            yield path, text.splitlines()
+        yield path, text.splitlines()
 
 
 def places(lines, names):

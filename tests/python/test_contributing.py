@@ -2,18 +2,14 @@
 place (`all of FOLDERS: PATTERN`) names each of them."""
 
 import re
-from pathlib import Path
 
 import pytest
+from handwritten import ROOT, files
 
-ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^## (How to add .*?)\n(.*?)(?=^## |\Z)", TEXT, re.MULTILINE | re.DOTALL))
 WITNESS = re.compile(r"<!-- all of (.*?): (.*?) -->")
-GENERATED = re.compile(r"[Gg]enerated by `?cargo xtask bindings")
 KINDS = {".cpp", ".cs", ".cu", ".cuh", ".h", ".hpp", ".jl", ".lua", ".py", ".rs", ".toml", ".txt"}
-# Results, and what a wheel was built from.
-APART = ("bench/results/", "bindings/python/build/", "bindings/python/libmish.egg-info/")
 
 
 def listed(section):
@@ -25,13 +21,7 @@ def listed(section):
 
 def places(folders, pattern):
     """The files written by hand that match."""
-    for path in sorted(path for folder in folders.split() for path in (ROOT / folder).rglob("*")):
-        file = path.relative_to(ROOT).as_posix()
-        if not path.is_file() or path.suffix not in KINDS or file.startswith(APART):
-            continue
-        text = path.read_text(encoding="utf-8")
-        if re.search(pattern, text) and not GENERATED.search(text[:600]):
-            yield file
+    return [file for file, text in files(folders.split(), KINDS) if re.search(pattern, text)]
 
 
 def is_listed(file, paths):
@@ -49,7 +39,7 @@ def test_listed_files_exist(title):
 @pytest.mark.parametrize("title", [title for title in SECTIONS if WITNESS.search(SECTIONS[title])])
 def test_every_place_is_listed(title):
     [(folders, pattern)] = WITNESS.findall(SECTIONS[title])
-    found, paths = list(places(folders, pattern)), listed(SECTIONS[title])
+    found, paths = places(folders, pattern), listed(SECTIONS[title])
     assert found, "the pattern finds nothing"
     assert not [file for file in found if not is_listed(file, paths)]
 

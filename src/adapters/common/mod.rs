@@ -196,9 +196,13 @@ unsafe fn run_copied<T: Tensor>(op: Op, target: Target, operands: &[Operand<'_, 
         copy.copy_from(input.tensor)?;
     }
     let copied: Vec<_> = (copies.iter().zip(operands).zip(op.operands()))
-        .map(|((copy, operand), own)| match own.is_output() {
-            false => copy.operand(operand.name, Access::Read),
-            true => copy.operand(operand.name, Access::Write),
+        .map(|((copy, operand), own)| {
+            let access = if own.is_output() {
+                Access::Write
+            } else {
+                Access::Read
+            };
+            copy.operand(operand.name, access)
         })
         .collect::<Result<_>>()?;
     // SAFETY: the caller's promise, and the framework keeps what it allocated for the stream.

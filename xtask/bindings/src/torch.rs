@@ -19,14 +19,8 @@ pub fn render() -> Result<String> {
          inline mish_dtype dtype(const ::at::Tensor &x) {\n    switch (x.scalar_type()) {\n",
     );
     for dtype in Dtype::ALL {
-        let name = match dtype {
-            Dtype::F16 => "kHalf",
-            Dtype::BF16 => "kBFloat16",
-            Dtype::F32 => "kFloat",
-            Dtype::F64 => "kDouble",
-        };
-        let class = dtype.class();
-        writeln!(text, "    case ::at::{name}: return MISH_DTYPE_{class};")?;
+        let (name, class) = (dtype.scalar_type(), dtype.class());
+        writeln!(text, "    case ::at::k{name}: return MISH_DTYPE_{class};")?;
     }
     let words = streamed(NOT_IMPLEMENTED, &[("dtype", "x.scalar_type()")]);
     write!(

@@ -128,9 +128,7 @@ fn plant(chosen: &[&Mutant]) -> Result<(String, Vec<String>)> {
     let site = Site::prepare(chosen.iter().any(|mutant| mutant.by.needs_torch()))?;
     let start = Instant::now();
     println!("the tree without any bug");
-    // An earlier run's library may have another version's kernels.
-    let _ = fs::remove_file(site.stamp());
-    site.build()?;
+    site.build("")?;
     let mut checks: Vec<&Check> = Vec::new();
     for mutant in chosen {
         if !checks.contains(&&mutant.by) {
@@ -151,7 +149,8 @@ fn plant(chosen: &[&Mutant]) -> Result<(String, Vec<String>)> {
         let path = site.tree.join(&mutant.file);
         let text = fs::read_to_string(&path)?;
         fs::write(&path, text.replacen(&mutant.from, &mutant.to, 1))?;
-        let outcome = site.build().and_then(|()| site.failure(&mutant.by));
+        let outcome = site.build(&mutant.file);
+        let outcome = outcome.and_then(|()| site.failure(&mutant.by));
         fs::write(&path, text)?;
         let line = match outcome.with_context(|| mutant.name.clone())? {
             Some(output) => format!("caught  {}: {}", mutant.name, mutant.by.name(&output)),
@@ -232,11 +231,6 @@ impl Site {
         })
     }
 
-    /// Holds the fingerprint of the kernels that the built library has.
-    fn stamp(&self) -> PathBuf {
-        self.target.join("kernels.stamp")
-    }
-
     fn built(&self, name: &str) -> PathBuf {
         self.target.join("mutants").join(name)
     }
@@ -250,21 +244,15 @@ impl Site {
             .current_dir(&self.tree)
     }
 
-    /// Builds the copy: all of it each time, so that nothing is built in two ways.
-    fn build(&self) -> Result<()> {
+    /// Builds the copy, in which this file is changed: all of it each time, so that nothing is built
+    /// in two ways, but the library with changed kernels, of which only the stand-in's are run.
+    fn build(&self, changed: &str) -> Result<()> {
         let mut packages = vec!["mish-standin", "mish-reliability", "mish-sweep"];
-        // Of the kernels only the stand-in's are run: the library may keep those it has.
-        let kernels = build::fingerprint(&self.tree)?;
-        let stamp = self.stamp();
-        if !stamp.exists() || fs::read_to_string(&stamp)? == kernels {
+        if !changed.starts_with("kernels/") {
             packages.push("libmish");
         }
         let packages = packages.into_iter().flat_map(|name| ["--package", name]);
-        compiled(self.cargo("build").args(packages))?;
-        if !stamp.exists() {
-            fs::write(&stamp, &kernels)?;
-        }
-        Ok(())
+        compiled(self.cargo("build").args(packages))
     }
 
     /// Runs a check until something fails; what it printed, or none if all passed.

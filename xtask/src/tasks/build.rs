@@ -1,10 +1,10 @@
 //! `cargo xtask build`: the release library.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use crate::env::{toolchain, tools, tree};
+use crate::env::{toolchain, tools};
 use crate::run::command::{Program, cargo, json_lines};
 
 /// Builds the release library, after installing the kernel compiler if none is found; returns
@@ -35,15 +35,4 @@ pub fn images() -> Result<PathBuf> {
 /// A build that takes the release library's images where the sources are the same.
 pub fn with_images(cargo: Program) -> Result<Program> {
     Ok(cargo.env("MISH_KERNEL_IMAGES", images()?))
-}
-
-/// A number that changes with the kernels' sources in a copy of the repository.
-pub fn fingerprint(copy: &Path) -> Result<String> {
-    let mut hasher = std::hash::DefaultHasher::new();
-    for file in tree::files()? {
-        if file.starts_with("kernels/") {
-            std::hash::Hash::hash(&(&file, std::fs::read(copy.join(&file))?), &mut hasher);
-        }
-    }
-    Ok(std::hash::Hasher::finish(&hasher).to_string())
 }

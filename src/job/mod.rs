@@ -12,6 +12,7 @@ use std::ffi::c_void;
 use crate::catalogue::{Dtype, MAX_OPERANDS, Op, Operand, Role};
 use crate::status::{Error, Result, Status, fail};
 pub use layout::{Layout, Strided};
+pub(crate) use overlap::Footprint;
 
 /// The most dimensions a tensor may have.
 pub const MAX_DIMS: usize = 8;
@@ -236,11 +237,7 @@ impl Job {
         }
         for (o, output, _) in self.present().filter(|(_, operand, _)| operand.is_output()) {
             if overlap::within(self, o) {
-                fail!(
-                    SelfOverlap,
-                    "{}: two elements of this output share memory",
-                    output.name
-                );
+                return Err(self_overlap(output.name));
             }
             for (i, other, _) in self.present() {
                 // Each pair of outputs once; inputs against every output.
@@ -249,13 +246,7 @@ impl Job {
                 }
                 let in_place = !other.is_output() && self.is_same_view(o, i);
                 if !in_place && overlap::between(self, &spans, o, i) {
-                    fail!(
-                        Overlap,
-                        "{}: shares memory with {}; an output may only be exactly one of the \
-                         inputs (same address and strides), each output a different one",
-                        output.name,
-                        other.name
-                    );
+                    return Err(shared(output.name, other.name));
                 }
             }
         }
@@ -297,6 +288,23 @@ impl Job {
             self.layout = Layout::Contiguous;
         }
     }
+}
+
+/// Two elements of an output are one.
+#[cold]
+pub(crate) fn self_overlap(output: &str) -> Error {
+    let words = format!("{output}: two elements of this output share memory");
+    Error::new(Status::SelfOverlap, words)
+}
+
+/// An output shares memory with another operand.
+#[cold]
+pub(crate) fn shared(output: &str, other: &str) -> Error {
+    let words = format!(
+        "{output}: shares memory with {other}; an output may only be exactly one of the inputs \
+         (same address and strides), each output a different one"
+    );
+    Error::new(Status::Overlap, words)
 }
 
 /// Every required operand must be there, and at least one output.

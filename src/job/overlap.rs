@@ -11,6 +11,93 @@ use std::ops::{Deref, DerefMut};
 use super::{Job, Layout, MAX_DIMS, Strided};
 use crate::catalogue::MAX_OPERANDS;
 
+/// The memory of a view as a framework may have one: with more dimensions than a job takes, at an
+/// address that it does not.
+pub(crate) struct Footprint {
+    /// Bytes of an element.
+    size: u64,
+    /// The first and the last byte.
+    low: u64,
+    high: u64,
+    /// In elements, the smallest step first, neighbours joined that lie in one run.
+    terms: Vec<Term>,
+    /// Some dimension moves no further.
+    stands: bool,
+}
+
+impl Footprint {
+    /// The view at `data`, with elements of `size` bytes, at least one of them.
+    pub(crate) fn new(data: usize, size: usize, shape: &[i64], strides: &[i64]) -> Footprint {
+        let (size, mut low, mut high) = (size as u64, data as u64, data as u64 + size as u64 - 1);
+        let mut terms = Vec::new();
+        let mut stands = false;
+        for (&count, &step) in shape.iter().zip(strides).filter(|&(&count, _)| count > 1) {
+            let (count, far) = (
+                count as u64,
+                step.unsigned_abs() * (count as u64 - 1) * size,
+            );
+            match step {
+                0 => stands = true,
+                1.. => high += far,
+                _ => low -= far,
+            }
+            terms.push(Term {
+                step: step.unsigned_abs(),
+                count,
+            });
+        }
+        terms.sort_unstable_by_key(|term| term.step);
+        terms.dedup_by(|term, before| {
+            let joins = term.step == before.step * before.count;
+            before.count *= if joins { term.count } else { 1 };
+            joins
+        });
+        Footprint {
+            size,
+            low,
+            high,
+            terms,
+            stands,
+        }
+    }
+
+    /// Whether two elements share memory; what is not decided counts as if they did.
+    pub(crate) fn meets_itself(&self) -> bool {
+        self.stands
+            || !are_nested(self.terms.iter().copied())
+                && (self.terms.len() > MAX_DIMS
+                    || may_meet_itself(self.terms.iter().copied().collect()))
+    }
+
+    /// Whether the two share memory; what is not decided counts as if they did.
+    pub(crate) fn meets(&self, other: &Footprint) -> bool {
+        if self.high < other.low || other.high < self.low {
+            return false;
+        }
+        // The bytes of an element are a dimension of it.
+        let bytes = |print: &Footprint| {
+            let size = print.size;
+            let steps = print.terms.iter().filter(|term| term.step > 0);
+            let steps = steps.map(move |term| Term {
+                step: term.step * size,
+                ..*term
+            });
+            steps
+                .chain([Term {
+                    step: 1,
+                    count: size,
+                }])
+                .collect::<Vec<_>>()
+        };
+        let (own, others) = (bytes(self), bytes(other));
+        own.len() + others.len() > MAX_TERMS
+            || may_reach(
+                own.into_iter().chain(others),
+                (other.high - self.low) as i64,
+            )
+    }
+}
+
 /// Positive step and number of values of one dimension.
 ///
 /// A layout reaches less than 2^63 bytes and an element has two at least, so what two layouts
@@ -27,8 +114,8 @@ impl Term {
     }
 }
 
-/// The most terms of a search: the dimensions of two operands.
-const MAX_TERMS: usize = 2 * MAX_DIMS;
+/// The most terms of a search: the dimensions of two operands, and the bytes of their elements.
+const MAX_TERMS: usize = 2 * (MAX_DIMS + 1);
 
 /// A few terms, without an allocation.
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +199,11 @@ pub(super) fn within(job: &Job, operand: usize) -> bool {
     if are_nested(terms(strided, operand).rev()) {
         return false;
     }
-    let mut terms: Terms = terms(strided, operand).collect();
+    may_meet_itself(terms(strided, operand).collect())
+}
+
+/// Whether two indices have one address.
+fn may_meet_itself(mut terms: Terms) -> bool {
     terms.sort_unstable_by_key(|term| term.step);
     // Two indices with one address: in the first dimension where they differ, the difference is
     // at least one; in later ones it may have either sign.
@@ -493,5 +584,63 @@ mod tests {
             Status::Ok,
             "1,431,655,751 · 3 needs a count above 2^27"
         );
+    }
+
+    /// Every small view at every offset against the bytes that it touches.
+    #[test]
+    fn footprints_agree_with_enumeration() {
+        let bytes = |data: usize, size: usize, shape: &[i64], strides: &[i64]| {
+            let mut offsets = vec![0_i64];
+            for (&count, &step) in shape.iter().zip(strides) {
+                offsets = (0..count)
+                    .flat_map(|i| offsets.iter().map(move |&offset| offset + i * step))
+                    .collect();
+            }
+            let first = |offset: i64| (data as i64 + offset * size as i64) as usize;
+            let all = offsets
+                .into_iter()
+                .flat_map(|offset| first(offset)..first(offset) + size);
+            all.collect::<Vec<_>>()
+        };
+        let mut met = 0;
+        for (size, data) in [(2, 1000), (4, 1001), (4, 1004), (8, 1006)] {
+            for steps in [
+                [1, 3, 7],
+                [2, -3, 1],
+                [4, 2, 1],
+                [1, 1, 5],
+                [3, 0, 1],
+                [9, 3, -1],
+            ] {
+                for shape in [[2, 3, 2], [1, 4, 2], [3, 1, 1], [2, 2, 2]] {
+                    let own = Footprint::new(data, size, &shape, &steps);
+                    let mut touched = bytes(data, size, &shape, &steps);
+                    touched.sort_unstable();
+                    let shares = touched.windows(2).any(|pair| pair[0] == pair[1]);
+                    assert_eq!(own.meets_itself(), shares, "{steps:?} {shape:?}");
+                    for at in (900..1100).step_by(3) {
+                        let (of, by) = ([3, 2], [5, -2]);
+                        let other = Footprint::new(at, 4, &of, &by);
+                        let others = bytes(at, 4, &of, &by);
+                        let shares = others.iter().any(|byte| touched.contains(byte));
+                        assert_eq!(own.meets(&other), shares, "{data} {steps:?} {shape:?} {at}");
+                        assert_eq!(other.meets(&own), shares);
+                        met += u32::from(shares);
+                    }
+                }
+            }
+        }
+        assert!(met > 100);
+    }
+
+    #[test]
+    fn footprints_of_many_dimensions() {
+        let shape = [2_i64; 12];
+        let nested: Vec<i64> = (0..12).map(|d| 3_i64.pow(d)).collect();
+        assert!(!Footprint::new(64, 4, &shape, &nested).meets_itself());
+        let joined: Vec<i64> = (0..12).map(|d| 2_i64.pow(d)).collect();
+        assert!(!Footprint::new(64, 4, &shape, &joined).meets_itself());
+        let steps = [1, 3, 7, 15, 31, 63, 100, 130, 40, 1, 500, 900];
+        assert!(Footprint::new(64, 4, &shape, &steps).meets_itself());
     }
 }

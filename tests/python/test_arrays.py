@@ -225,3 +225,11 @@ def test_number_of_threads():
         assert same(mish.forward(x), expected)
     with pytest.raises(ValueError, match="threads"):
         mish.set_num_threads(-1)
+
+
+def test_the_stride_of_a_single_element_is_not_looked_at():
+    fields = np.dtype({"names": ["a"], "formats": ["f4"], "itemsize": 6})
+    array = np.zeros((8, 1), fields)["a"][::2]
+    array[...] = np.linspace(-3, 3, 4, dtype=np.float32)[:, None]
+    assert array.strides == (12, 6)
+    assert (mish.forward(array) == mish.forward(array.copy())).all()

@@ -42,6 +42,73 @@ def without_history():
         return (torch.randn(4, requires_grad=True) * 1).requires_grad_()[1:]
 
 
+def misaligned(n):
+    memory = torch.frombuffer(bytearray(4 * n + 4), dtype=torch.float32, count=n, offset=1)
+    return memory.copy_(torch.arange(n))
+
+
+# Views of which two elements are one, by no stride of 0, where the work goes through copies.
+OVERLAPPING = {
+    "aligned": lambda: torch.arange(7.0).as_strided((4, 4), (1, 1)),
+    "misaligned": lambda: misaligned(7).as_strided((4, 4), (1, 1)),
+    "misaligned expanded": lambda: misaligned(1).expand(4),
+    "ten dimensions": lambda: torch.arange(800.0).as_strided(
+        (2,) * 10, (1, 3, 7, 15, 31, 63, 100, 130, 40, 1)
+    ),
+    "negated": lambda: torch._neg_view(torch.arange(7.0)).as_strided((4, 4), (1, 1)),
+    "recorded view": lambda: (torch.arange(7.0).requires_grad_() * 1).as_strided((4, 4), (1, 1)),
+}
+
+
+# PyTorch copies negated tensors itself for its own operators, and sees strides of 0 alone.
+OWN = [("F.mish", "negated"), ("nn.Mish", "negated")]
+
+
+@pytest.mark.parametrize(
+    ("name", "case"),
+    [(name, case) for name in OVERWRITE for case in OVERLAPPING if (name, case) not in OWN],
+)
+def test_overlapping(name, case):
+    x = OVERLAPPING[case]()
+    before = x.detach().clone()
+    with pytest.raises(RuntimeError, match="memory"):
+        OVERWRITE[name](x)
+    assert x.detach().equal(before)
+
+
+@pytest.mark.parametrize("case", [case for case in OVERLAPPING if case != "recorded view"])
+def test_overlapping_out(case):
+    out = OVERLAPPING[case]()
+    x, before = torch.randn(out.shape), out.clone()
+    with pytest.raises(RuntimeError, match="memory"):
+        OPS.forward.out(x, out=out)
+    assert out.equal(before)
+
+
+def test_out_that_shares_memory_with_x():
+    memory = misaligned(10)
+    before = memory.clone()
+    with pytest.raises(RuntimeError, match="out: shares memory with x"):
+        OPS.forward.out(memory[:9], out=memory[1:])
+    assert memory.equal(before)
+    # Exactly x is in place, wherever it lies; interleaved is apart.
+    expected = F.mish(memory.clone())
+    OPS.forward.out(memory, out=memory)
+    torch.testing.assert_close(memory, expected)
+    memory = misaligned(10)
+    OPS.forward.out(memory[::2], out=memory[1::2])
+    torch.testing.assert_close(memory[1::2], F.mish(memory[::2]))
+
+
+def test_strides_that_do_not_nest_and_do_not_overlap():
+    """Elements at 0, 2, 4, 3, 5, 7."""
+    for make in (lambda: torch.arange(8.0), lambda: misaligned(8), lambda: torch._neg_view(torch.arange(8.0))):
+        x = make().as_strided((2, 3), (3, 2))
+        expected = F.mish(x.clone())
+        mish.torch.mish(x, inplace=True)
+        torch.testing.assert_close(x.clone(), expected)
+
+
 REFUSED = {
     "leaf": (leaf, "a leaf Variable that requires grad"),
     "view of a leaf": (lambda: leaf()[1:], "a view of a leaf Variable that requires grad"),

@@ -51,7 +51,11 @@ class Operand:
         self.strides = None
         if not self.is_contiguous:
             item = self.item
-            self.strides = tuple(_in_elements(stride, item, name) for stride in self.steps)
+            # Of a dimension that nobody steps along, the stride may be anything.
+            self.strides = tuple(
+                _in_elements(stride, item, name) if length > 1 else 0
+                for stride, length in zip(self.steps, self.shape)
+            )
         size = 1
         for length in self.shape:
             size *= length

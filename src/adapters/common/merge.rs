@@ -1,6 +1,6 @@
 //! More dimensions than the library walks.
 
-use super::{Operand, row_major};
+use super::Operand;
 
 /// The operands' dimensions, neighbours merged where every operand's strides allow it: a framework
 /// has up to 64 dimensions (PyTorch), the library 8.
@@ -12,12 +12,7 @@ pub struct Merged {
 
 impl Merged {
     pub fn new<T>(operands: &[Operand<'_, T>]) -> Merged {
-        let own: Vec<Vec<i64>> = (operands.iter())
-            .map(|operand| match operand.strides {
-                Some(strides) => strides.to_vec(),
-                None => row_major(operand.shape),
-            })
-            .collect();
+        let own: Vec<Vec<i64>> = operands.iter().map(Operand::steps).collect();
         let mut shape: Vec<i64> = Vec::new();
         let mut strides = vec![Vec::new(); own.len()];
         let sizes = operands[0].shape;

@@ -17,7 +17,7 @@ use crate::catalogue::operator::{WRONG_DEVICE, WRONG_DTYPE, WRONG_SHAPE, Words};
 use crate::catalogue::{Dtype, MAX_OPERANDS, Op};
 use crate::cpu::{Split, with_split};
 use crate::guard::{guard, last_error};
-use crate::job::{Device, MAX_DIMS, View};
+use crate::job::{Device, Footprint, MAX_DIMS, View, self_overlap, shared};
 use crate::status::{Error, Result, Status};
 use merge::Merged;
 pub use split::Part;
@@ -77,6 +77,21 @@ impl<T> Operand<'_, T> {
         self.shape.contains(&0)
     }
 
+    /// The step of each dimension.
+    fn steps(&self) -> Vec<i64> {
+        match self.strides {
+            Some(strides) => strides.to_vec(),
+            None => row_major(self.shape),
+        }
+    }
+
+    /// Whether another operand of this shape has the same address for every index.
+    fn is_same_view(&self, other: &Self) -> bool {
+        let (own, others) = (self.steps(), other.steps());
+        let mut steps = self.shape.iter().zip(own.iter().zip(&others));
+        self.data == other.data && steps.all(|(&n, (own, other))| n == 1 || own == other)
+    }
+
     /// Whether elements share their place in memory by a stride of 0.
     fn is_expanded(&self) -> bool {
         let mut steps = self.shape.iter().zip(self.strides.unwrap_or_default());
@@ -120,6 +135,9 @@ pub unsafe fn run<T: Tensor>(op: Op, target: Target, operands: &[Operand<'_, T>]
         *pointer = operand.data;
         is_plain &= operand.strides.is_none();
     }
+    if operands[op.inputs()..].iter().any(Operand::is_expanded) {
+        return Err(Error::new(Status::SelfOverlap, T::EXPANDED_OUTPUT));
+    }
     if !target.takes(pointers) {
         // SAFETY: the caller's promise; so below.
         return unsafe { run_copied(op, target, operands) };
@@ -127,8 +145,6 @@ pub unsafe fn run<T: Tensor>(op: Op, target: Target, operands: &[Operand<'_, T>]
     let outcome = if is_plain {
         // SAFETY: as above.
         unsafe { run_alike(op, target, pointers, x.shape) }
-    } else if operands[op.inputs()..].iter().any(Operand::is_expanded) {
-        return Err(Error::new(Status::SelfOverlap, T::EXPANDED_OUTPUT));
     } else if x.shape.len() <= MAX_DIMS {
         let strides = operands.iter().map(|operand| operand.strides);
         // SAFETY: as above.
@@ -185,8 +201,35 @@ unsafe fn run_strided<'a, T>(
     unsafe { crate::call::run(op, &views[..operands.len()], target.stream) }
 }
 
+/// Fails where the library would for operands that it took as they are: an output may be exactly
+/// one of the inputs, and shares no other memory.
+fn check_overlap<T>(op: Op, target: Target, operands: &[Operand<'_, T>]) -> Result<()> {
+    if operands[0].is_empty() {
+        return Ok(());
+    }
+    let footprint = |operand: &Operand<'_, T>| {
+        let (data, size) = (operand.data as usize, target.dtype.size());
+        Footprint::new(data, size, operand.shape, &operand.steps())
+    };
+    let all: Vec<Footprint> = operands.iter().map(footprint).collect();
+    for o in op.inputs()..operands.len() {
+        let output = &operands[o];
+        if all[o].meets_itself() {
+            return Err(self_overlap(output.name));
+        }
+        for (i, other) in operands[..o].iter().enumerate() {
+            let in_place = i < op.inputs() && other.is_same_view(output);
+            if !in_place && all[o].meets(&all[i]) {
+                return Err(shared(output.name, other.name));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Runs an operation on copies of one dense layout.
 unsafe fn run_copied<T: Tensor>(op: Op, target: Target, operands: &[Operand<'_, T>]) -> Result<()> {
+    check_overlap(op, target, operands)?;
     let x = operands[op.inputs() - 1].tensor;
     let copies: Vec<T> = (operands.iter())
         .map(|_| x.dense_like())

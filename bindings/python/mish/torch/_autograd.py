@@ -302,6 +302,7 @@ def in_place_kernel(op):
             or x._is_view()
             or _is_forward_mode(x)
         ):
+            _rules.refuse_overlap(x)
             return x.copy_(ops.forward(x.clone() if differentiates else x))
         return MishInPlace.apply(partial(_below, op, keyset), x)
 

@@ -86,13 +86,41 @@ def _many_vmap(op):
 # functionalisation, forward mode and vmap need no rule of their own for those that overwrite.
 
 
+def refuse_overlap(x):
+    """Refuses to overwrite a tensor of which two elements are one. PyTorch's ``copy_`` sees only
+    strides of 0; the kernels, which look themselves, do not run here."""
+    if torch.compiler.is_compiling() or 0 in x.shape:
+        return
+    dims = sorted((step, size) for size, step in zip(x.shape, x.stride()) if size > 1)
+    reach = 0
+    for step, size in dims:
+        if step <= reach:
+            break
+        reach += step * (size - 1)
+    else:
+        return
+    offsets = [0]
+    # Not nested, which is rare: few are counted, and many count as overlapping.
+    if x.numel() <= 2**16:
+        for step, size in dims:
+            offsets = [offset + i * step for offset in offsets for i in range(size)]
+        if len(set(offsets)) == len(offsets):
+            return
+    raise RuntimeError(
+        "unsupported operation: more than one element of the written-to tensor refers to a single "
+        "memory location. Please clone() the tensor before performing the operation."
+    )
+
+
 def _in_place(x):
+    refuse_overlap(x)
     x.copy_(ops.forward(x.clone()))
 
 
 def into(x, *, out):
     """``forward.out``, composed."""
     _check_like("out", out, x)
+    refuse_overlap(out)
     out.copy_(ops.forward(x))
 
 
@@ -100,10 +128,12 @@ def into(x, *, out):
 
 
 def _negated_in_place(x):
+    refuse_overlap(x)
     x.copy_(ops.plain_forward(x.resolve_neg()))
 
 
 def _negated_into(x, *, out):
+    refuse_overlap(out)
     out.copy_(ops.plain_forward(x.resolve_neg()))
 
 

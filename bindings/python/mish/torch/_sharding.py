@@ -4,6 +4,7 @@ Operators without a result, as the in-place ones are, have no rule in PyTorch be
 `_autograd` composes them for a DTensor.
 """
 
+import torch
 from torch.distributed.tensor import DTensor, Replicate, Shard
 from torch.distributed.tensor.experimental import register_sharding
 
@@ -21,6 +22,11 @@ def register():
     _done = True
     for name, (inputs, outputs, _) in _abi.OPERATIONS.items():
         register_sharding(getattr(ops, name))(_pointwise(len(inputs), len(outputs)))
+    # Whether a tensor has a tangent is asked through this one, for which PyTorch 2.9 has no rule.
+    alias = torch.ops.aten.alias.default
+    tables = vars(DTensor._op_dispatcher.sharding_propagator).values()
+    if not any(isinstance(table, dict) and alias in table for table in tables):
+        register_sharding(alias)(_pointwise(1, 1))
 
 
 def is_sharded(tensor):
